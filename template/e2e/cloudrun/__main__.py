@@ -1,0 +1,56 @@
+"""The command line: `python -m cloudrun dev|check|rules`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cloudrun import dev, expect, topology
+from cloudrun.errors import CloudRunError
+from cloudrun.rules import IMITATED
+
+
+def main() -> int:
+    """Run one command; a mistake of the user's is printed, one line each, and gives exit code 1."""
+    parser = argparse.ArgumentParser(prog="cloudrun", description="An offline Cloud Run for this project.")
+    parser.add_argument("--project", type=Path, default=Path(), help="folder with topology.yaml (default: this one)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("dev", help="run the services and show every trace")
+    run.add_argument(
+        "--once", action="store_true", help="send the requests of e2e/expect.yaml, show their traces and end"
+    )
+    commands.add_parser("check", help="check topology.yaml and e2e/expect.yaml")
+    commands.add_parser("rules", help="list what is imitated, with the sources")
+    arguments = parser.parse_args()
+    project = arguments.project.resolve()
+    try:
+        if arguments.command == "dev":
+            console = Console(highlight=False)
+            asyncio.run(dev.once(project, console) if arguments.once else dev.watch(project, console))
+        elif arguments.command == "check":
+            topology.load(project)
+            expect.load(project)
+        else:
+            _print_rules()
+    except CloudRunError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def _print_rules() -> None:
+    table = Table("what is imitated", "source", box=None, pad_edge=False)
+    for rule in IMITATED:
+        table.add_row(rule.claim, rule.source)
+    Console(width=200).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

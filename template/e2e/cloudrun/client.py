@@ -1,0 +1,184 @@
+"""The offline Cloud Run for tests: every call blocks, the system runs in a thread of its own."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from cloudrun.sampling import new_trace_id
+from cloudrun.system import System
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from cloudrun.instance import Exit, Instance
+    from cloudrun.store import Trace
+    from cloudrun.system import LogLine
+
+_T = TypeVar("_T")
+
+REQUEST_LIMIT = 30.0
+"""Seconds that one request may take."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response, and the trace it belongs to."""
+
+    trace_id: str
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """Return the body as JSON."""
+        return httpx.Response(self.status, content=self.content).json()
+
+
+class CloudRun:
+    """Runs the project in `project`; use it in a `with`.
+
+    `environment` is set in every container on top of the contract, as no deployment would: for tests only.
+    Raises `TopologyError` for a wrong topology.yaml, `NotSimulated` and `StartFailed` on entering.
+    """
+
+    def __init__(self, project: Path, *, environment: Mapping[str, str] | None = None) -> None:
+        self.system = System(project, environment=environment)
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+
+    def __enter__(self) -> Self:
+        self._portal = self._stack.enter_context(start_blocking_portal())
+        self._client = self._stack.enter_context(httpx.Client(trust_env=False, timeout=REQUEST_LIMIT))
+        try:
+            self._call(self.system.start)
+        except BaseException:
+            self._stack.close()
+            raise
+        self._stack.callback(self._call, self.system.stop)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    # -- requests
+
+    def get(self, path: str, *, service: str = "api", headers: Mapping[str, str] | None = None) -> Reply:
+        """Send a GET; see `request`."""
+        return self.request("GET", path, service=service, headers=headers)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        service: str = "api",
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> Reply:
+        """Send a request through the service's front end and return the whole response.
+
+        Unless `headers` has trace headers, it gets a trace id that the sampling rule keeps (if the ratio is above 0).
+        """
+        sent = dict(headers or {})
+        if not {"traceparent", "x-cloud-trace-context"} & {name.lower() for name in sent}:
+            sent["traceparent"] = f"00-{new_trace_id(self.system.topology.sampling.ratio)}-{'0' * 15}1-00"
+        response = self._client.request(method, self.url(service) + path, headers=sent, content=content)
+        return Reply(self._trace_id_of(response), response.status_code, response.headers, response.content)
+
+    def _trace_id_of(self, response: httpx.Response) -> str:
+        client = response.extensions["network_stream"].get_extra_info("client_addr")
+        return next(log.span.trace_id for log in reversed(self.system.requests) if log.client == client)
+
+    def url(self, service: str = "api") -> str:
+        """Return the address of a service's front end, for clients of your own."""
+        return self.system.url(service)
+
+    def force_flag(self, flag: bool | None, *, service: str = "api") -> None:
+        """Make the platform sample every request (True), none (False), or as it does by itself (None)."""
+        self.system.front_ends[service].sampler.flag = flag
+
+    # -- spans
+
+    def wait_for_trace(
+        self, trace_id: str, complete: int | Callable[[Trace], bool] = 1, *, seconds: float = 10
+    ) -> Trace:
+        """Return the trace when it has so many spans of services, or when `complete` says so. Raises `Timeout`."""
+        done = complete if callable(complete) else lambda trace: len(trace.own()) >= complete
+        return self._call(self.system.store.wait_for, trace_id, done, seconds)
+
+    def trace(self, trace_id: str) -> Trace:
+        """Return what has arrived of a trace, now."""
+        return self._here(self.system.store.trace, trace_id)
+
+    def trace_ids(self) -> set[str]:
+        """Return the ids of all traces that have arrived, now."""
+        return self._here(self.system.store.trace_ids)
+
+    def span_ids(self) -> Counter[str]:
+        """Return how often each span has arrived, now."""
+        return self._here(self.system.store.span_ids)
+
+    # -- the instance
+
+    def instance(self, service: str = "api") -> Instance:
+        """Return the service's instance: `freezes`, `frozen`, `active`, `environment`."""
+        return self.system.instance(service)
+
+    def terminate(self, service: str = "api") -> Exit:
+        """Shut the instance down: SIGTERM, SIGKILL after 10 s."""
+        return self._call(self.system.instance(service).terminate)
+
+    def kill(self, service: str = "api") -> None:
+        """End the instance without any warning."""
+        self._call(self.system.instance(service).kill)
+
+    def start_instance(self, service: str = "api") -> None:
+        """Start a new instance after `terminate` or `kill`."""
+        self._call(self.system.start_instance, service)
+
+    def logs(self, service: str = "api") -> list[str]:
+        """Return what the service wrote, line by line."""
+        return [line.text for line in self._lines() if line.service == service]
+
+    def _lines(self) -> list[LogLine]:
+        return list(self.system.logs)
+
+    # -- what stands around
+
+    def back_end(self, *, delay: float = 0.0, status: int | None = None) -> None:
+        """Make the Telemetry API slow (seconds) or failing (an HTTP status)."""
+        self.system.telemetry_api.delay = delay
+        self.system.telemetry_api.status = status
+
+    def stop_back_end(self) -> None:
+        """Take the Telemetry API away: connections are refused."""
+        self._call(self.system.telemetry_api.stop)
+
+    def resume_back_end(self) -> None:
+        """Bring the Telemetry API back, at the same address."""
+        self._call(self.system.telemetry_api.resume)
+
+    def upstream(self, *, delay: float = 0.0, status: int = 200) -> None:
+        """Make the service at UPSTREAM_URL slow (seconds) or failing (an HTTP status)."""
+        self.system.upstream.delay = delay
+        self.system.upstream.status = status
+
+    def _call(self, function: Callable[..., Awaitable[_T]], *args: Any) -> _T:
+        if self._portal is None:
+            raise RuntimeError("use CloudRun in a with statement")
+        return self._portal.call(function, *args)
+
+    def _here(self, function: Callable[..., _T], *args: Any) -> _T:
+        if self._portal is None:
+            raise RuntimeError("use CloudRun in a with statement")
+        return self._portal.call(function, *args)

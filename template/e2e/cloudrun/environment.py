@@ -1,0 +1,74 @@
+"""The environment that a container gets: what Terraform sets, and what the platform and this simulator add."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from cloudrun.rules import ENVIRONMENT, imitates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cloudrun.topology import Service, Topology
+
+PROJECT_ID: Final = "offline-project"
+FLUSH: Final = {"request": "on-idle", "instance": "background"}
+FLUSH_DEADLINE_MS: Final = 500
+REVISION: Final = "00001-off"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where this run's parts listen: URLs without a path."""
+
+    otlp: str
+    metadata: str
+    upstream: str
+    services: Mapping[str, str] = field(default_factory=dict)
+
+
+def contract(topology: Topology, service: Service, addresses: Addresses) -> dict[str, str]:
+    """Return the variables that Terraform sets for the container of `service`."""
+    resource = {
+        "gcp.project_id": PROJECT_ID,
+        "service.namespace": topology.project,
+        "service.version": "offline",
+        "deployment.environment.name": "offline",
+        "cloud.region": topology.region,
+    }
+    return {
+        "OTEL_SERVICE_NAME": service.name,
+        "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={value}" for key, value in resource.items()),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_TRACES_SAMPLER_ARG": f"{topology.sampling.ratio:g}",
+        "OTEL_SDK_DISABLED": "false",
+        "TRACERUN_TRUST_CALLERS": str(topology.trusts_callers(service.name)).lower(),
+        "TRACERUN_BACKEND": "google" if topology.backend == "google" else "other",
+        "TRACERUN_FLUSH": FLUSH[topology.billing],
+        "TRACERUN_FLUSH_DEADLINE_MS": str(FLUSH_DEADLINE_MS),
+        **{f"{wiring_name(callee)}_URL": addresses.services[callee] for callee in service.calls},
+        **service.env,
+    }
+
+
+@imitates(ENVIRONMENT)
+def platform(topology: Topology, service: Service, port: int) -> dict[str, str]:
+    """Return the variables that Cloud Run itself sets."""
+    name = f"{topology.project}-{service.name}"
+    return {"PORT": str(port), "K_SERVICE": name, "K_REVISION": f"{name}-{REVISION}", "K_CONFIGURATION": name}
+
+
+def simulator(addresses: Addresses) -> dict[str, str]:
+    """Return the variables that exist only here: they lead the libraries to the imitations."""
+    return {
+        "GCE_METADATA_HOST": addresses.metadata.removeprefix("http://"),
+        "UPSTREAM_URL": addresses.upstream,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def wiring_name(service: str) -> str:
+    """Return a service's name as it stands in variables: upper case, `_` for `-`."""
+    return service.upper().replace("-", "_")

@@ -1,0 +1,90 @@
+"""The metadata server: https://cloud.google.com/run/docs/container-contract#metadata-server.
+
+Refused in words: ID tokens, which come with private services.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from cloudrun.environment import PROJECT_ID
+from cloudrun.rules import METADATA, imitates
+from cloudrun.web_server import WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_FLAVOR: Final = {"Metadata-Flavor": "Google"}
+_PROJECT_NUMBER: Final = "123456789012"
+_TOKEN_SECONDS: Final = 3599
+
+
+@imitates(METADATA)
+class MetadataServer:
+    """Answers for one region; every token it gave is in `tokens`."""
+
+    def __init__(self, region: str) -> None:
+        self.tokens: set[str] = set()
+        account = "/instance/service-accounts/default"
+        values = {
+            "/project/project-id": PROJECT_ID,
+            "/project/numeric-project-id": _PROJECT_NUMBER,
+            "/instance/region": f"projects/{_PROJECT_NUMBER}/regions/{region}",
+            "/instance/zone": f"projects/{_PROJECT_NUMBER}/zones/{region}-1",
+            "/instance/id": secrets.token_hex(48),
+            f"{account}/email": f"offline@{PROJECT_ID}.iam.gserviceaccount.com",
+        }
+        base = "/computeMetadata/v1"
+        self._server = WebServer(
+            [
+                web.get("/", _guarded(_text(""))),
+                *(web.get(base + path, _guarded(_text(value))) for path, value in values.items()),
+                web.get(f"{base}{account}/token", _guarded(self._token)),
+                web.get(f"{base}{account}/identity", _guarded(_refuse_identity)),
+            ]
+        )
+
+    @property
+    def url(self) -> str:
+        """The address, without a path."""
+        return self._server.url
+
+    async def start(self) -> None:
+        """Listen."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        await self._server.stop()
+
+    async def _token(self, _request: web.Request) -> web.Response:
+        token = secrets.token_urlsafe(32)
+        self.tokens.add(token)
+        return web.json_response({"access_token": token, "expires_in": _TOKEN_SECONDS, "token_type": "Bearer"})
+
+
+def _guarded(
+    handler: Callable[[web.Request], Awaitable[web.Response]],
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def guarded(request: web.Request) -> web.Response:
+        if request.headers.get("Metadata-Flavor") != "Google":
+            return web.Response(status=403, text="Missing Metadata-Flavor:Google header.", headers=_FLAVOR)
+        response = await handler(request)
+        response.headers.update(_FLAVOR)
+        return response
+
+    return guarded
+
+
+def _text(value: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=value)
+
+    return answer
+
+
+async def _refuse_identity(_request: web.Request) -> web.Response:
+    return web.Response(status=501, text="ID tokens are not imitated yet: they come with private services")

@@ -1,0 +1,139 @@
+"""The whole offline Cloud Run: all services of a topology, their front ends, and what stands around them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cloudrun.environment import Addresses
+from cloudrun.errors import CloudRunError
+from cloudrun.front_end import FrontEnd, RequestLog
+from cloudrun.instance import Instance
+from cloudrun.metadata import MetadataServer
+from cloudrun.store import Span, Store
+from cloudrun.telemetry_api import TelemetryApi
+from cloudrun.topology import Topology, load
+from cloudrun.upstream import Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line that a service wrote."""
+
+    service: str
+    text: str
+
+
+class System:
+    """Belongs to one event loop; `CloudRun` gives tests a blocking view of it."""
+
+    def __init__(
+        self,
+        project: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        on_line: Callable[[LogLine], None] | None = None,
+    ) -> None:
+        """`environment` is set in every container on top of the contract. Raises `TopologyError`."""
+        self.project = project
+        self.topology: Topology = load(project)
+        self.store = Store()
+        self.telemetry_api = TelemetryApi(self.store)
+        self.metadata = MetadataServer(self.topology.region)
+        self.upstream = Upstream()
+        self.logs: list[LogLine] = []
+        self.requests: list[RequestLog] = []
+        self._environment = dict(environment or {})
+        self._on_line = on_line
+        self._instances: dict[str, Instance] = {}
+        self.front_ends = {
+            name: FrontEnd(name, lambda name=name: self.instance(name), self._answered)  # type: ignore[misc]
+            for name in self.topology.services
+        }
+
+    async def start(self) -> None:
+        """Start everything; a failure stops what had started and is raised as `StartFailed`."""
+        try:
+            for part in self._surroundings():
+                await part.start()
+            for front_end in self.front_ends.values():
+                await front_end.start()
+            await asyncio.gather(*(self.start_instance(name) for name in self.topology.services))
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything; instances are killed."""
+        for front_end in self.front_ends.values():
+            await front_end.stop()
+        for instance in list(self._instances.values()):
+            if instance.processes.exit_code is None:
+                await instance.kill()
+        self._instances.clear()
+        for part in self._surroundings():
+            await part.stop()
+
+    def _surroundings(self) -> tuple[TelemetryApi, MetadataServer, Upstream]:
+        return self.telemetry_api, self.metadata, self.upstream
+
+    def url(self, service: str) -> str:
+        """Return the address at which `service` is reached, through its front end."""
+        if service not in self.front_ends:
+            raise CloudRunError(f"there is no service {service}; there are {', '.join(self.front_ends)}")
+        return f"http://127.0.0.1:{self.front_ends[service].port}"
+
+    def instance(self, service: str) -> Instance:
+        """Return the running instance of `service`."""
+        if service not in self._instances:
+            raise CloudRunError(f"{service} has no instance: start one")
+        return self._instances[service]
+
+    async def start_instance(self, service: str, extra: Mapping[str, str] | None = None) -> Instance:
+        """Start an instance of `service`, in place of one that has ended."""
+        addresses = Addresses(
+            otlp=self.telemetry_api.url,
+            metadata=self.metadata.url,
+            upstream=self.upstream.url,
+            services={name: self.url(name) for name in self.topology.services},
+        )
+        instance = Instance(
+            self.topology,
+            self.topology.services[service],
+            self.project / "services" / service,
+            addresses,
+            {**self._environment, **(extra or {})},
+            lambda text: self._line(LogLine(service, text)),
+        )
+        self._instances[service] = instance
+        await instance.start()
+        return instance
+
+    def _line(self, line: LogLine) -> None:
+        self.logs.append(line)
+        if self._on_line is not None:
+            self._on_line(line)
+
+    def _answered(self, log: RequestLog) -> None:
+        self.requests.append(log)
+        if log.span.sampled:
+            self.store.add([_platform_span(log)])
+
+
+def _platform_span(log: RequestLog) -> Span:
+    return Span(
+        trace_id=log.span.trace_id,
+        span_id=log.span.span_id,
+        parent_id=log.span.parent_id,
+        name=log.path.partition("?")[0],
+        kind="SERVER",
+        service="Cloud Run",
+        start=log.started_ns,
+        end=log.ended_ns,
+        by_platform=True,
+    )

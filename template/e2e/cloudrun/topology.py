@@ -1,0 +1,123 @@
+"""topology.yaml: the only description of the services, and its one checker."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from cloudrun.errors import TopologyError
+from cloudrun.topology_schema import schema_problems
+from cloudrun.yaml_source import YamlSource, read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+FILE: Final = "topology.yaml"
+SCHEMA: Final = "topology.schema.json"
+ENTRY: Final = "api"
+"""The entry service: always there, always called so."""
+
+TAKEN_NAMES: Final = frozenset({"database", "db", "upstream"})
+"""Their `<NAME>_URL` or `<NAME>_…` variables mean something else."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is kept."""
+
+    ratio: float = 0.1
+    keep_errors: bool = False
+    keep_slower_than_ms: int = 0
+    max_traces_per_second: float = 0
+
+
+@dataclass(frozen=True)
+class Service:
+    """One Cloud Run service."""
+
+    name: str
+    framework: str
+    access: str = "public"
+    ingress: str = "all"
+    calls: tuple[str, ...] = ()
+    publishes: tuple[str, ...] = ()
+    database: str = "none"
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    min_instances: int = 0
+    max_instances: int = 10
+    concurrency: int = 80
+    cpu: str = "1"
+    memory: str = "512Mi"
+
+    @property
+    def language(self) -> str:
+        """`python`, `node` or `go`: the first part of the framework's name."""
+        return self.framework.partition("-")[0]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The whole system."""
+
+    project: str
+    region: str
+    services: Mapping[str, Service]
+    exporter: str = "sidecar"
+    backend: str = "google"
+    billing: str = "request"
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def trusts_callers(self, name: str) -> bool:
+        """Tell whether only services of this system call the service `name`."""
+        called = any(name in service.calls for service in self.services.values())
+        return called and self.services[name].access == "private"
+
+
+def load(project: Path) -> Topology:
+    """Read and check the topology of the project in `project`.
+
+    Raises `TopologyError`: one line for each mistake, with file, line, key and cure.
+    """
+    source = read_yaml(project / FILE)
+    problems = [*schema_problems(source, project / SCHEMA)] or [*_reference_problems(source)]
+    if problems:
+        raise TopologyError("\n".join(problems))
+    data = source.data
+    return Topology(
+        project=data["project"],
+        region=data["region"],
+        services={name: Service(name=name, **_frozen(service)) for name, service in data["services"].items()},
+        sampling=Sampling(**data.get("sampling", {})),
+        **{key: data[key] for key in ("exporter", "backend", "billing") if key in data},
+    )
+
+
+def _frozen(service: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in service.items()}
+
+
+def _reference_problems(source: YamlSource) -> Iterator[str]:
+    services: dict[str, dict[str, Any]] = source.data["services"]
+    topics = source.data.get("topics", {})
+    for name, service in services.items():
+        if name in TAKEN_NAMES:
+            yield source.problem(
+                ["services", name], f"{name} is taken by variables such as {name.upper()}_URL: choose another name"
+            )
+        for key, known, what in (("calls", services, "service"), ("publishes", topics, "topic")):
+            for index, target in enumerate(service.get(key, [])):
+                if target not in known:
+                    close = difflib.get_close_matches(target, known, n=1)
+                    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
+                    yield source.problem(["services", name, key, index], f"there is no {what} {target}: {hint}")
+                elif target == name:
+                    yield source.problem(["services", name, key, index], "a service cannot call itself: remove it")
+    for topic, options in topics.items():
+        for index, subscriber in enumerate(options.get("subscribers", [])):
+            if subscriber not in services:
+                yield source.problem(
+                    ["topics", topic, "subscribers", index], f"there is no service {subscriber}: add it or remove this"
+                )

@@ -1,0 +1,300 @@
+"""Delivers ended spans while the instance has a CPU: the flush-on-idle rule.
+
+Under request-based billing Cloud Run takes the CPU away once the last active request is answered
+(https://cloud.google.com/run/docs/configuring/billing-settings), so a span that is still queued then waits for the
+next request, or is lost with the instance. The response whose end would leave the instance idle is therefore held,
+before its last byte, until every queued span is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.sdk.trace import SpanProcessor
+
+from tracerun.export_thread import ExportThread
+from tracerun.otlp import Outcome
+from tracerun.quiet import Tally
+from tracerun.span_queue import BATCH, SpanQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+    from tracerun.otlp import Export
+
+_log = logging.getLogger(__name__)
+
+TICK: Final = 1.0
+"""Seconds that a span waits at most in a busy instance."""
+PACE: Final = 4
+"""After an export that a newcomer interrupted, the next waits this many times that export's duration."""
+MAX_PACE: Final = 0.02
+"""Seconds: the longest such wait. A lone client never meets it; a busy instance exports seldom."""
+FIRST_RETRY: Final = 0.05
+"""Seconds before the one retry that held responses still wait for."""
+MAX_BACKOFF: Final = 15.0
+"""Seconds between exports at most while the back end fails; no response waits meanwhile."""
+DRAIN_BACKOFF: Final = 0.25
+"""The same at shutdown, when there is no later."""
+_TURNS: Final = 2
+"""Turns of the event loop in which requests that are already in the socket buffers can start."""
+
+
+class FlushProcessor(SpanProcessor):
+    """Exports in one thread, one batch at a time, and holds the last response while spans are on their way.
+
+    The methods about requests belong to the event loop's thread; spans may end in any thread. Nothing raises, nothing
+    blocks; what is lost is counted in `lost` and logged as a WARNING at most once a minute.
+    """
+
+    def __init__(self, make_export: Callable[[], Export], *, on_idle: bool, deadline: float) -> None:
+        """`on_idle`: hold the last response, `deadline` seconds at most. Otherwise no response waits."""
+        self._exports = ExportThread(make_export)
+        self._on_idle = on_idle
+        self._deadline = deadline
+        self._queue = SpanQueue()
+        self._active = 0
+        self._seen_request = False
+        self._draining = False
+        self._in_flight: list[ReadableSpan] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
+        self._tick: asyncio.TimerHandle | None = None
+        self._next_try: asyncio.TimerHandle | None = None
+        self._started = 0.0
+        self._interrupted = False
+        self._not_before = 0.0
+        self._failures = 0
+        self.lost = Tally(_log, "%d spans were lost: the back end refused them or was too slow for the queue")
+        self._orphans = Tally(
+            _log,
+            "%d spans started while no request was active: Cloud Run gives an idle instance no CPU, so they leave "
+            "with the next request or at shutdown, and are lost if it is killed first (cure: billing: instance)",
+        )
+
+    # -- spans
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 (the SDK's signature)
+        """Say so when work is done that has no CPU."""
+        if not self._active and self._on_idle and self._seen_request and not self._draining:
+            self._orphans.add(1)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a sampled span."""
+        context = span.context
+        if context is None or not context.trace_flags.sampled:
+            return
+        if not self._queue.offer(span):
+            self.lost.add(1)
+            return
+        if self._loop is None:
+            return
+        if threading.get_ident() == self._loop_thread:
+            self._queued()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: force_flush or shutdown delivers
+                self._loop.call_soon_threadsafe(self._queued)
+
+    def _queued(self) -> None:
+        if len(self._queue) >= BATCH and not self._backing_off():
+            self._export()
+        elif self._tick is None and self._loop is not None:
+            self._tick = self._loop.call_later(TICK, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        if not self._backing_off():
+            self._export()
+
+    # -- requests
+
+    def listening(self) -> None:
+        """Make the exporter now: the server listens, and start-up still has CPU."""
+        self._bind()
+        self._exports.start()
+
+    def request_started(self) -> None:
+        """Count an active request; it takes over the duty to wait from those that are held."""
+        self._bind()
+        self._seen_request = True
+        self._active += 1
+        if self._waiters:
+            self._interrupted = True
+            self._release()
+
+    async def request_finished(self, *, hold: bool = True) -> None:
+        """End an active request; returns when its last byte may leave.
+
+        With `hold` false the response is over already (the client left): the export starts, nothing waits.
+        """
+        self._active -= 1
+        if self._active or not self._pending():
+            return
+        if not (hold and self._on_idle):
+            if self._ready():
+                self._export()
+            return
+        if not self._in_flight and self._ready():
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+                if self._active or not self._pending():
+                    return
+        if self._failures > 1:
+            if self._ready():
+                self._export()
+            return
+        self._export_when_ready()
+        await self._acknowledged(self._deadline)
+
+    async def _acknowledged(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.append(waiter)
+        timer = loop.call_later(seconds, _resolve, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            with contextlib.suppress(ValueError):
+                self._waiters.remove(waiter)
+
+    def _release(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            _resolve(waiter)
+
+    def _bind(self) -> None:
+        thread = threading.get_ident()
+        if self._loop is None or self._loop_thread != thread or self._loop.is_closed():
+            self._loop = asyncio.get_running_loop()
+            self._loop_thread = thread
+            self._active = 0
+            self._waiters = []
+            self._tick = self._next_try = None
+
+    # -- exports
+
+    def _pending(self) -> bool:
+        return bool(self._queue or self._in_flight)
+
+    def _now(self) -> float:
+        return time.monotonic()
+
+    def _ready(self) -> bool:
+        return self._now() >= self._not_before
+
+    def _backing_off(self) -> bool:
+        return self._failures > 0 and not self._ready()
+
+    def _export(self) -> None:
+        if self._in_flight or not self._queue:
+            return
+        self._in_flight = self._queue.take()
+        self._started = self._now()
+        self._exports.submit(self._in_flight, self._done_in_thread)
+
+    def _export_when_ready(self) -> None:
+        if self._in_flight or self._next_try is not None or self._loop is None:
+            return
+        wait = self._not_before - self._now()
+        if wait <= 0:
+            self._export()
+        else:
+            self._next_try = self._loop.call_later(wait, self._try_again)
+
+    def _try_again(self) -> None:
+        self._next_try = None
+        self._export()
+
+    def _done_in_thread(self, outcome: Outcome) -> None:
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._done, outcome)
+
+    def _done(self, outcome: Outcome) -> None:
+        batch, self._in_flight = self._in_flight, []
+        now = self._now()
+        if outcome is Outcome.FAILED:
+            self._queue.put_back(batch)
+            self._failures += 1
+            longest = DRAIN_BACKOFF if self._draining else MAX_BACKOFF
+            self._not_before = now + min(FIRST_RETRY * 4 ** (self._failures - 1), longest)
+            if self._failures > 1:
+                self._release()
+            self._export_when_ready()
+            return
+        if outcome is Outcome.REFUSED:
+            self.lost.add(len(batch))
+        self._failures = 0
+        self._not_before = now + min((now - self._started) * PACE, MAX_PACE) if self._interrupted else now
+        self._interrupted = False
+        if not self._queue:
+            self._release()
+        elif self._waiters or len(self._queue) >= BATCH or self._draining:
+            self._export_when_ready()
+
+    # -- the end
+
+    async def drain(self, seconds: float) -> None:
+        """Deliver what is queued, within `seconds`; what is left then is counted as lost."""
+        self._draining = True
+        self._bind()
+        self._not_before = min(self._not_before, self._now() + DRAIN_BACKOFF)
+        if self._next_try is not None:
+            self._next_try.cancel()
+            self._next_try = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._pending():
+                    self._export_when_ready()
+                    await self._acknowledged(seconds)
+        left = len(self._queue) + len(self._in_flight)
+        if left:
+            self.lost.add(left)
+        self.lost.say()
+        self._orphans.say()
+
+    def force_flush(self, timeout_millis: int = 3000) -> bool:
+        """Deliver what is queued from outside the event loop, blocking at most `timeout_millis` ms.
+
+        On the event loop's own thread it starts the export and returns False at once, since waiting would stop it.
+        """
+        loop = self._loop
+        if loop is not None and loop.is_running():
+            if threading.get_ident() == self._loop_thread:
+                self._export()
+                return not self._pending()
+            asyncio.run_coroutine_threadsafe(self._flushed(timeout_millis / 1000), loop).result()
+            return not self._pending()
+        end = self._now() + timeout_millis / 1000
+        while self._pending() and self._now() < end:
+            batch = self._in_flight or self._queue.take()
+            self._in_flight = []
+            if self._exports.export_here(batch) is Outcome.FAILED:
+                self._queue.put_back(batch)
+                return False
+        return not self._pending()
+
+    async def _flushed(self, seconds: float) -> None:
+        if self._pending():
+            self._export_when_ready()
+            await self._acknowledged(seconds)
+
+    def shutdown(self) -> None:
+        """Deliver what is queued, as `force_flush` does."""
+        self.force_flush()
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,134 @@
+"""The Telemetry API's limits on one span, in bytes: https://docs.cloud.google.com/stackdriver/quotas#telemetry-api.
+
+The SDK's own limits count characters, and of attribute values only, so a span is cut once more before it leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
+from opentelemetry.trace import Link
+
+if TYPE_CHECKING:
+    from opentelemetry.util.types import AnyValue
+
+_Item = TypeVar("_Item", bound="AnyValue")
+
+NAME_BYTES: Final = 1024
+KEY_BYTES: Final = 512
+VALUE_BYTES: Final = 64 * 1024
+SPAN_ATTRIBUTES: Final = 1024
+EVENTS: Final = 256
+LINKS: Final = 128
+REQUEST_ATTRIBUTES: Final = 8192
+"""Attributes of resource, spans, events and links together in one ResourceSpans, so in one export."""
+
+# UTF-8 needs at most 4 bytes a character: a string shorter than this needs no counting.
+_BYTES_PER_CHARACTER: Final = 4
+_NUMBER_BYTES: Final = 8
+
+
+def sdk_limits() -> SpanLimits:
+    """Return limits for the SDK that bound a span's memory while it is recorded."""
+    return SpanLimits(
+        max_attributes=SPAN_ATTRIBUTES,
+        max_events=EVENTS,
+        max_links=LINKS,
+        max_event_attributes=SPAN_ATTRIBUTES,
+        max_link_attributes=SPAN_ATTRIBUTES,
+        max_attribute_length=VALUE_BYTES,
+    )
+
+
+def attribute_count(span: ReadableSpan) -> int:
+    """Return how many attributes `span` brings into an export."""
+    return sum(len(attributes or ()) for attributes in _all_attributes(span))
+
+
+def within_limits(span: ReadableSpan) -> ReadableSpan:
+    """Return `span` itself if it is within the limits, else a copy whose names, keys and values are cut to them."""
+    if (
+        _fits(span.name, NAME_BYTES)
+        and all(_fits(event.name, NAME_BYTES) for event in span.events)
+        and all(_all_fit(attributes) for attributes in _all_attributes(span))
+    ):
+        return span
+    return ReadableSpan(
+        name=_cut(span.name, NAME_BYTES),
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=_cut_all(span.attributes),
+        events=[
+            Event(_cut(event.name, NAME_BYTES), _cut_all(event.attributes), event.timestamp) for event in span.events
+        ],
+        links=[Link(link.context, _cut_all(link.attributes)) for link in span.links],
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def _all_attributes(span: ReadableSpan) -> list[Mapping[str, AnyValue] | None]:
+    return [
+        span.attributes,
+        *(event.attributes for event in span.events),
+        *(link.attributes for link in span.links),
+    ]
+
+
+def _fits(text: str, limit: int) -> bool:
+    return len(text) * _BYTES_PER_CHARACTER <= limit or len(text.encode("utf-8", "replace")) <= limit
+
+
+def _all_fit(attributes: Mapping[str, AnyValue] | None) -> bool:
+    return all(_fits(key, KEY_BYTES) and _value_fits(value) for key, value in (attributes or {}).items())
+
+
+def _value_fits(value: AnyValue) -> bool:
+    return _fits(value, VALUE_BYTES) if isinstance(value, str) else _size(value) <= VALUE_BYTES
+
+
+def _size(value: AnyValue) -> int:
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "replace"))
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(_size(key) + _size(item) for key, item in value.items())
+    if isinstance(value, Sequence):
+        return sum(_size(item) for item in value)
+    return _NUMBER_BYTES
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if _fits(text, limit) else text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
+
+
+def _cut_all(attributes: Mapping[str, AnyValue] | None) -> dict[str, AnyValue]:
+    return {_cut(key, KEY_BYTES): _cut_value(value) for key, value in (attributes or {}).items()}
+
+
+def _cut_value(value: AnyValue) -> AnyValue:
+    if isinstance(value, str):
+        return _cut(value, VALUE_BYTES)
+    if isinstance(value, bytes):
+        return value[:VALUE_BYTES]
+    if isinstance(value, Mapping):
+        return dict(_first_that_fit(value.items()))
+    if isinstance(value, Sequence):
+        return list(_first_that_fit(value))
+    return value
+
+
+def _first_that_fit(items: Iterable[_Item]) -> Iterable[_Item]:
+    left = VALUE_BYTES
+    for item in items:
+        left -= _size(item)
+        if left < 0:
+            return
+        yield item

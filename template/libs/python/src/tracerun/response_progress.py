@@ -1,0 +1,53 @@
+"""Tells which ASGI message completes a response for its client."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+
+
+class ResponseProgress:
+    """Follows the messages of one response.
+
+    The client has its response when `Content-Length` bytes are there, or at the last message, whichever comes first: a
+    middleware may split the body and send an empty last message, and a response without a body is complete with its
+    headers. https://www.rfc-editor.org/rfc/rfc9112#section-6.3
+    """
+
+    __slots__ = ("_left", "_method", "_trailers", "status")
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._left: int | None = None
+        self._trailers = False
+        self.status = 0
+
+    def completes(self, message: Mapping[str, Any]) -> bool:
+        """Tell whether the client has its whole response once `message` is sent."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            return self._start(message)
+        if kind == "http.response.body":
+            if self._left is not None:
+                self._left -= len(message.get("body", b""))
+                if self._left <= 0:
+                    return True
+            return not (message.get("more_body", False) or self._trailers)
+        if kind == "http.response.trailers":
+            return not message.get("more_trailers", False)
+        return bool(kind == "http.response.pathsend")
+
+    def _start(self, message: Mapping[str, Any]) -> bool:
+        self.status = message["status"]
+        self._trailers = message.get("trailers", False)
+        if self._method == "HEAD" or self.status in _BODILESS:
+            return True
+        for name, value in message.get("headers", ()):
+            if name.lower() == b"content-length":
+                self._left = int(value)
+        return self._left == 0

@@ -1,0 +1,91 @@
+"""Runs a traced service as Cloud Run expects it.
+
+Cloud Run sends SIGTERM and, 10 s later, SIGKILL; the CPU is there in between:
+https://cloud.google.com/run/docs/container-contract#instance-shutdown
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from tracerun.telemetry import Telemetry, setup
+
+if TYPE_CHECKING:
+    import socket
+    from types import FrameType
+
+    import uvicorn
+
+REQUESTS_LIMIT: Final = 6
+"""Seconds in which running requests are finished after SIGTERM."""
+SHUTDOWN_LIMIT: Final = 6.5
+"""Seconds for the requests and the app's own shutdown together."""
+DRAIN_LIMIT: Final = 3.0
+"""Seconds in which the last spans are delivered: a limit of their own, whatever the requests took."""
+
+_log = logging.getLogger(__name__)
+
+
+def serve(target: str) -> None:
+    """Set up tracing, import the ASGI app `target` ("app.main:app"), serve it on `PORT` (8080) until SIGTERM, exit 0.
+
+    Raises `SystemExit` with one line when `PORT` is no port, and as uvicorn does when the app cannot start.
+    """
+    telemetry = setup()
+    port = _port(os.environ.get("PORT", "8080"))
+
+    # Imported after the set-up, so that instrumentations are in place before the app's modules.
+    import uvicorn  # noqa: PLC0415
+    from uvicorn.importer import ImportFromStringError, import_from_string  # noqa: PLC0415
+
+    try:
+        app = import_from_string(target)
+    except ImportFromStringError as error:
+        sys.exit(f"serve({target!r}): {error}")
+    config = uvicorn.Config(
+        telemetry.traced(app),
+        host="0.0.0.0",  # noqa: S104 (the container contract asks for it)
+        port=port,
+        access_log=False,  # Cloud Run logs each request itself
+        timeout_graceful_shutdown=REQUESTS_LIMIT,
+    )
+    _server(config, telemetry).run()
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) < 1 << 16):
+        sys.exit(f"PORT must be a number from 1 to 65535, got {text!r}")
+    return int(text)
+
+
+def _server(config: uvicorn.Config, telemetry: Telemetry) -> uvicorn.Server:
+    import uvicorn  # noqa: PLC0415 (see serve)
+
+    class Server(uvicorn.Server):
+        """uvicorn, but a signal ends it with exit code 0, and the spans have a time of their own at the end."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
+            # uvicorn's own also raises the signal again at the end, which would make every shutdown an error (143).
+            if self.should_exit:
+                self.force_exit = True
+            self.should_exit = True
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            telemetry.listening()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            try:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(super().shutdown(sockets), SHUTDOWN_LIMIT)
+                    return
+                _log.warning("the app's shutdown took more than %.1f s and was given up", SHUTDOWN_LIMIT)
+            finally:
+                await telemetry.drain(DRAIN_LIMIT)
+
+    return Server(config)

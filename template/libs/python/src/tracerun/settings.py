@@ -1,0 +1,95 @@
+"""What the environment asks of the library."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+HEALTH_PATH: Final = "/health"
+"""Path of the probes; they are neither traced nor counted as requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The library's settings, each from one environment variable.
+
+    A value that cannot be used is reported in one WARNING and replaced by its default, as OpenTelemetry asks:
+    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+    """
+
+    disabled: bool = False
+    """`OTEL_SDK_DISABLED`: no tracing at all."""
+    ratio: float = 1.0
+    """`OTEL_TRACES_SAMPLER_ARG`: share of traces to keep, 0 to 1."""
+    trust_callers: bool = False
+    """`TRACERUN_TRUST_CALLERS`: only services of this system can call, so their parent and decision count."""
+    google_backend: bool = True
+    """`TRACERUN_BACKEND` is `google`: traces are read where the platform's own spans are."""
+    on_idle: bool = True
+    """`TRACERUN_FLUSH` is `on-idle`: the last response waits for its spans; `background`: none does."""
+    flush_deadline: float = 0.5
+    """`TRACERUN_FLUSH_DEADLINE_MS`: the longest a response waits, in seconds here."""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings from `environ`; unset or empty variables keep their defaults."""
+        default = cls()
+
+        def read(name: str, parse: Callable[[str], _T], fallback: _T, allowed: str) -> _T:
+            text = environ.get(name, "").strip()
+            if not text:
+                return fallback
+            try:
+                return parse(text)
+            except (KeyError, ValueError):
+                _log.warning("%s must be %s, got %r; using the default", name, allowed, text)
+                return fallback
+
+        def flag(name: str, *, fallback: bool) -> bool:
+            return read(name, lambda text: {"true": True, "false": False}[text.lower()], fallback, "true or false")
+
+        return cls(
+            disabled=flag("OTEL_SDK_DISABLED", fallback=default.disabled),
+            ratio=read("OTEL_TRACES_SAMPLER_ARG", _ratio, default.ratio, "a number from 0 to 1"),
+            trust_callers=flag("TRACERUN_TRUST_CALLERS", fallback=default.trust_callers),
+            google_backend=read(
+                "TRACERUN_BACKEND",
+                {"google": True, "other": False}.__getitem__,
+                default.google_backend,
+                "google or other",
+            ),
+            on_idle=read(
+                "TRACERUN_FLUSH",
+                {"on-idle": True, "background": False}.__getitem__,
+                default.on_idle,
+                "on-idle or background",
+            ),
+            flush_deadline=read(
+                "TRACERUN_FLUSH_DEADLINE_MS",
+                _milliseconds,
+                default.flush_deadline,
+                "a number of milliseconds, 0 or more",
+            ),
+        )
+
+
+def _ratio(text: str) -> float:
+    ratio = float(text)
+    if not 0 <= ratio <= 1:
+        raise ValueError(text)
+    return ratio
+
+
+def _milliseconds(text: str) -> float:
+    seconds = int(text) / 1000
+    if seconds < 0:
+        raise ValueError(text)
+    return seconds

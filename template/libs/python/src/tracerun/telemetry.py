@@ -1,0 +1,96 @@
+"""The set-up: one provider, one processor, from the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.version import __version__ as opentelemetry_version
+
+from tracerun.flush import FlushProcessor
+from tracerun.limits import sdk_limits
+from tracerun.middleware import TraceMiddleware
+from tracerun.otlp import otlp_http
+from tracerun.propagation import TracePropagator
+from tracerun.sampling import RatioSampler
+from tracerun.settings import Settings
+from tracerun.trace_ids import PlatformIdGenerator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tracerun.middleware import ASGIApp
+    from tracerun.otlp import Export
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """The telemetry of this process. With `OTEL_SDK_DISABLED=true` it does nothing at all."""
+
+    settings: Settings
+    provider: TracerProvider | None
+    propagator: TracePropagator
+    flush: FlushProcessor | None
+
+    def traced(self, app: ASGIApp) -> ASGIApp:
+        """Return `app` with one SERVER span a request; wrap it last, so that this is the outermost middleware."""
+        if self.provider is None or self.flush is None:
+            return app
+        return TraceMiddleware(app, self.provider.get_tracer("tracerun"), self.propagator, self.flush)
+
+    def listening(self) -> None:
+        """Load the exporter; call it on the event loop when the server listens, before the first request."""
+        if self.flush is not None:
+            self.flush.listening()
+
+    async def drain(self, seconds: float) -> None:
+        """Deliver what is queued within `seconds`; call it on the event loop after the last request."""
+        if self.flush is not None:
+            await self.flush.drain(seconds)
+
+
+def setup(environ: Mapping[str, str] | None = None, *, make_export: Callable[[], Export] = otlp_http) -> Telemetry:
+    """Set up tracing for this process from `environ` (default: the process's own) and return it.
+
+    Sets OpenTelemetry's global tracer provider and propagator. Nothing is patched, so it does not matter what was
+    imported before. A value that cannot be used is reported in one WARNING, and its default serves.
+    """
+    telemetry = build(Settings.from_environment(os.environ if environ is None else environ), make_export)
+    if telemetry.provider is not None:
+        trace.set_tracer_provider(telemetry.provider)
+        propagate.set_global_textmap(telemetry.propagator)
+    return telemetry
+
+
+def build(settings: Settings, make_export: Callable[[], Export] = otlp_http) -> Telemetry:
+    """Return the telemetry that `settings` describe, without making it the process's own."""
+    propagator = TracePropagator(trust_callers=settings.trust_callers, google_backend=settings.google_backend)
+    if settings.disabled:
+        return Telemetry(settings, None, propagator, None)
+    flush = FlushProcessor(make_export, on_idle=settings.on_idle, deadline=settings.flush_deadline)
+    provider = TracerProvider(
+        sampler=RatioSampler(settings.ratio),
+        resource=_resource(),
+        shutdown_on_exit=False,
+        id_generator=PlatformIdGenerator(),
+        span_limits=sdk_limits(),
+    )
+    provider.add_span_processor(flush)
+    return Telemetry(settings, provider, propagator, flush)
+
+
+def _resource() -> Resource:
+    # Not Resource.create(): it scans all installed packages for detectors, which costs 10 ms of cold start.
+    sdk = Resource(
+        {
+            "telemetry.sdk.language": "python",
+            "telemetry.sdk.name": "opentelemetry",
+            "telemetry.sdk.version": opentelemetry_version,
+            "service.name": "unknown_service",
+        }
+    )
+    return sdk.merge(OTELResourceDetector().detect())

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+from fastapi import APIRouter, FastAPI, HTTPException, Path, Request, Response, WebSocket
+from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, StatusCode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from opentelemetry.sdk.trace import ReadableSpan
+    from recorder import Recorder
+
+    from tracerun import Telemetry
+
+app = FastAPI()
+router = APIRouter()
+mounted = FastAPI()
+
+
+@app.get("/items/{id}")
+async def item(item_id: Annotated[int, Path(alias="id")]) -> dict[str, int]:
+    return {"id": item_id}
+
+
+@app.get("/sync/{name}")
+def sync(name: str) -> str:
+    with trace.get_tracer("test").start_as_current_span("in a thread"):
+        return name
+
+
+@router.get("/orders/{order}")
+async def order(order: str) -> str:
+    return order
+
+
+@mounted.get("/inner/{part}")
+async def inner(part: str) -> str:
+    return part
+
+
+@app.get("/crash")
+async def crash() -> None:
+    raise RuntimeError("broken")
+
+
+@app.get("/unavailable")
+async def unavailable() -> None:
+    raise HTTPException(503)
+
+
+@app.get("/nothing", status_code=204)
+async def nothing() -> None:
+    return
+
+
+@app.get("/stream")
+async def stream() -> StreamingResponse:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"chunk"
+            trace.get_tracer("test").start_span("chunk").end()
+
+    return StreamingResponse(chunks())
+
+
+@app.get("/health")
+async def health() -> str:
+    return "ok"
+
+
+@app.websocket("/socket/{room}")
+async def socket(websocket: WebSocket, room: str) -> None:
+    await websocket.accept()
+    await websocket.send_text(room)
+    await websocket.close()
+
+
+@app.middleware("http")
+async def splits_the_body(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    return await call_next(request)
+
+
+app.include_router(router, prefix="/v1")
+app.mount("/mounted", mounted)
+
+
+@pytest.fixture
+def client(telemetry: Telemetry, recorder: Recorder) -> Iterator[TestClient]:  # noqa: ARG001 (empties it)
+    with TestClient(telemetry.traced(app), raise_server_exceptions=False) as client:
+        yield client
+
+
+def server_span(recorder: Recorder) -> ReadableSpan:
+    (span,) = [span for span in recorder.spans if span.kind is SpanKind.SERVER]
+    return span
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "route"),
+    [
+        ("/items/7?token=secret", "GET /items/{id}", "/items/{id}"),
+        ("/v1/orders/x", "GET /v1/orders/{order}", "/v1/orders/{order}"),
+        ("/mounted/inner/x", "GET /mounted/inner/{part}", "/mounted/inner/{part}"),
+        ("/sync/x", "GET /sync/{name}", "/sync/{name}"),
+        ("/nowhere", "GET", None),
+        ("/nothing", "GET /nothing", "/nothing"),
+        ("/stream", "GET /stream", "/stream"),
+    ],
+)
+def test_one_server_span_named_by_its_route_delivered_with_the_response(
+    client: TestClient, recorder: Recorder, path: str, name: str, route: str | None
+) -> None:
+    response = client.get(path)
+    span = server_span(recorder)
+    assert span.name == name
+    attributes: dict[str, Any] = dict(span.attributes or {})
+    assert attributes.pop("http.route", None) == route
+    assert attributes == {
+        "http.request.method": "GET",
+        "url.path": path.partition("?")[0],
+        "url.scheme": "http",
+        "network.protocol.version": "1.1",
+        "http.response.status_code": response.status_code,
+    }
+    assert "secret" not in str([span.to_json() for span in recorder.spans])
+
+
+def test_spans_of_sync_handlers_and_streams_are_children_and_delivered_too(
+    client: TestClient, recorder: Recorder
+) -> None:
+    for path, child, count in (("/sync/x", "in a thread", 1), ("/stream", "chunk", 3)):
+        recorder.spans.clear()
+        client.get(path)
+        parent = server_span(recorder).context
+        assert parent is not None
+        children = [span for span in recorder.spans if span.name == child]
+        assert [span.parent.span_id for span in children if span.parent] == [parent.span_id] * count
+
+
+def test_an_unhandled_exception_is_on_the_span(client: TestClient, recorder: Recorder) -> None:
+    assert client.get("/crash").status_code == 500
+    span = server_span(recorder)
+    assert span.status.status_code is StatusCode.ERROR
+    assert (span.attributes or {})["error.type"] == "RuntimeError"
+    (event,) = span.events
+    assert (event.attributes or {})["exception.message"] == "broken"
+
+
+def test_a_chosen_5xx_is_an_error_without_an_exception(client: TestClient, recorder: Recorder) -> None:
+    client.get("/unavailable")
+    span = server_span(recorder)
+    assert span.status.status_code is StatusCode.ERROR
+    assert (span.attributes or {})["error.type"] == "503"
+    assert not span.events
+
+
+def test_a_4xx_is_no_error_of_the_server(client: TestClient, recorder: Recorder) -> None:
+    assert client.get("/items/one").status_code == 422
+    assert server_span(recorder).status.status_code is StatusCode.UNSET
+
+
+def test_probes_are_not_traced(client: TestClient, recorder: Recorder) -> None:
+    assert client.get("/health").status_code == 200
+    client.get("/nothing")  # delivers whatever is queued
+    assert [span.name for span in recorder.spans] == ["GET /nothing"]
+
+
+def test_an_unknown_method_makes_no_name_of_its_own(client: TestClient, recorder: Recorder) -> None:
+    client.request("BREW", "/nowhere")
+    span = server_span(recorder)
+    assert span.name == "HTTP"
+    assert (span.attributes or {})["http.request.method"] == "_OTHER"
+
+
+def test_a_websocket_is_one_server_span(client: TestClient, recorder: Recorder) -> None:
+    with client.websocket_connect("/socket/blue") as websocket:
+        assert websocket.receive_text() == "blue"
+        assert websocket.receive()["type"] == "websocket.close"
+    span = server_span(recorder)
+    assert span.name == "GET /socket/{room}"
+    assert (span.attributes or {})["http.response.status_code"] == 101
+    assert (span.attributes or {})["network.protocol.name"] == "websocket"

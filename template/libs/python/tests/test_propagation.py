@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import baggage
+from opentelemetry.trace import set_span_in_context
+from recorder import Recorder
+from vectors import vectors
+
+from tracerun.propagation import READ_HEADERS, TracePropagator, raw_headers
+from tracerun.server_span import ServerSpan
+from tracerun.settings import Settings
+from tracerun.telemetry import build
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3]")
+
+
+def asgi_scope(headers: dict[str, Any]) -> dict[str, Any]:
+    raw = [
+        (name.encode(), value.encode("latin-1"))
+        for name, values in headers.items()
+        for value in ([values] if isinstance(values, str) else values)
+    ]
+    return {"type": "http", "method": "GET", "path": "/", "http_version": "1.1", "headers": raw}
+
+
+def server_span(case: dict[str, Any], ratio: float) -> ReadableSpan | None:
+    """Return the SERVER span that a service makes of the case's headers, if it is kept."""
+    recorder = Recorder()
+    settings = Settings(
+        ratio=ratio, trust_callers=case.get("trust", False), google_backend=case.get("backend", "google") == "google"
+    )
+    telemetry = build(settings, lambda: recorder)
+    assert telemetry.provider is not None
+    assert telemetry.flush is not None
+    ServerSpan(telemetry.provider.get_tracer("test"), telemetry.propagator, asgi_scope(case["headers"])).end()
+    telemetry.flush.force_flush()
+    return recorder.spans[0] if recorder.spans else None
+
+
+@pytest.mark.parametrize("case", vectors("propagation")["cases"], ids=lambda case: case["name"])
+def test_headers_mean_the_same_in_every_language(case: dict[str, Any]) -> None:
+    expected = case["expect"]
+    at_one, at_zero = server_span(case, 1.0), server_span(case, 0.0)
+    if expected["trusted"]:
+        assert (at_one is not None) is expected["kept"]
+        assert (at_zero is not None) is expected["kept"]
+    else:
+        assert at_one is not None
+        assert at_zero is None
+    if at_one is None:
+        return
+    assert at_one.context is not None
+    if expected["trace_id"] is not None:
+        assert f"{at_one.context.trace_id:032x}" == expected["trace_id"]
+    assert (f"{at_one.parent.span_id:016x}" if at_one.parent else None) == expected["parent"]
+    if "random" in expected:
+        assert at_one.context.trace_flags.random_trace_id is expected["random"]
+
+
+def test_tracestate_is_handed_on_by_roots_and_children() -> None:
+    for flag in ("00", "01"):
+        headers = {
+            "traceparent": f"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flag}",
+            "tracestate": "vendor=value,ot=rv:abcdefabcdefab",
+        }
+        span = server_span({"headers": headers}, 1.0)
+        assert span is not None
+        assert span.context is not None
+        assert span.context.trace_state.to_header() == headers["tracestate"]
+
+
+def test_both_headers_are_sent_and_equal() -> None:
+    telemetry = build(Settings(), Recorder)
+    assert telemetry.provider is not None
+    span = telemetry.provider.get_tracer("test").start_span("client")
+    sent: dict[str, str] = {}
+    telemetry.propagator.inject(sent, set_span_in_context(span))
+    assert TRACEPARENT.fullmatch(sent["traceparent"])
+    assert sent["original-traceparent"] == sent["traceparent"]
+
+
+def test_baggage_is_taken_from_trusted_callers_only() -> None:
+    headers = {
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
+        "original-traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-00",
+        "baggage": "tenant=blue",
+    }
+    for trust in (True, False):
+        context = TracePropagator(trust_callers=trust, google_backend=True).extract(headers)
+        assert baggage.get_all(context) == ({"tenant": "blue"} if trust else {})
+
+
+trace_ids = st.sampled_from(["4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32, "f" * 32, "4BF9" * 8, "a" * 31, "a" * 33])
+span_ids = st.sampled_from(["00f067aa0ba902b7", "0" * 16, "f" * 16, "a" * 15, ""])
+numbers = st.integers(0, 10**30).map(str)
+values = st.one_of(
+    st.text(st.characters(max_codepoint=0xFF), max_size=50),
+    st.builds("{}-{}-{}-{}".format, st.sampled_from(["00", "01", "ff", "0"]), trace_ids, span_ids, numbers),
+    st.builds("00-{}-{}-{:02x}".format, trace_ids, span_ids, st.integers(0, 255)),
+    st.builds("{}/{};o={}".format, trace_ids, numbers, numbers),
+    st.just("0" * 100_000),
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(READ_HEADERS)), st.lists(values, min_size=1, max_size=3)), st.booleans())
+def test_no_header_raises_or_leads_to_a_malformed_one(headers: dict[str, list[str]], trust: bool) -> None:
+    propagator = TracePropagator(trust_callers=trust, google_backend=True)
+    context = propagator.extract(headers, getter=raw_headers)
+    sent: dict[str, str] = {}
+    propagator.inject(sent, context)
+    for name in ("traceparent", "original-traceparent"):
+        assert name not in sent or TRACEPARENT.fullmatch(sent[name])

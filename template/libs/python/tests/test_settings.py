@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from tracerun.settings import Settings
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert Settings.from_environment({}) == Settings()
+    assert Settings.from_environment({"OTEL_TRACES_SAMPLER_ARG": ""}) == Settings()
+
+
+def test_every_setting_is_read() -> None:
+    assert Settings.from_environment(
+        {
+            "OTEL_SDK_DISABLED": "True",
+            "OTEL_TRACES_SAMPLER_ARG": "0.25",
+            "TRACERUN_TRUST_CALLERS": "true",
+            "TRACERUN_BACKEND": "other",
+            "TRACERUN_FLUSH": "background",
+            "TRACERUN_FLUSH_DEADLINE_MS": "250",
+        }
+    ) == Settings(
+        disabled=True, ratio=0.25, trust_callers=True, google_backend=False, on_idle=False, flush_deadline=0.25
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_TRACES_SAMPLER_ARG", "7"),
+        ("OTEL_TRACES_SAMPLER_ARG", "nan"),
+        ("OTEL_TRACES_SAMPLER_ARG", "a tenth"),
+        ("TRACERUN_TRUST_CALLERS", "yes"),
+        ("TRACERUN_BACKEND", "Google"),
+        ("TRACERUN_FLUSH", "never"),
+        ("TRACERUN_FLUSH_DEADLINE_MS", "-1"),
+        ("OTEL_SDK_DISABLED", "1"),
+    ],
+)
+def test_a_wrong_value_is_one_warning_and_the_default(name: str, value: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert Settings.from_environment({name: value}) == Settings()
+    (record,) = caplog.records
+    assert name in record.getMessage()
+    assert repr(value) in record.getMessage()

@@ -1,0 +1,1 @@
+# Your own targets. This file is yours: updates never touch it.

@@ -1,0 +1,48 @@
+"""The stock way: contrib instrumentation, OTLP over HTTP, `CONTROL` = batch, flush-after or parent-based."""
+
+import os
+
+from fastapi import FastAPI
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRatioBased
+
+from app.journal import keep_journal
+
+CONTROL = os.environ["CONTROL"]
+
+provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(1.0)) if CONTROL == "parent-based" else ALWAYS_ON)
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+trace.set_tracer_provider(provider)
+keep_journal()
+app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})
+
+
+@app.get("/health")
+async def health():
+    return {"status": "ok"}
+
+
+@app.get("/plain")
+async def plain():
+    return {"kind": "plain"}
+
+
+FastAPIInstrumentor.instrument_app(app, exclude_spans=["receive", "send"], excluded_urls="health")
+
+
+class FlushAfter:
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app(scope, receive, send)
+        if scope["type"] == "http":
+            provider.force_flush()
+
+
+if CONTROL == "flush-after":
+    app = FlushAfter(app)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cloudrun import CloudRun
+from tests.project import make, render, with_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default project, rendered and installed as a user would."""
+    folder = tmp_path_factory.mktemp("default") / "orders"
+    rendered = render(folder)
+    assert rendered.returncode == 0, rendered.stderr
+    installed = make(folder, "setup")
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default project with the routes of tests/apps/shapes.py."""
+    return with_app(project, tmp_path_factory.mktemp("shapes") / "orders", "shapes")
+
+
+@pytest.fixture(scope="session")
+def stock(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default project with the stock way of tracing, tests/apps/controls/stock.py."""
+    environment = Path(sys.executable).parents[1]
+    return with_app(project, tmp_path_factory.mktemp("stock") / "orders", "controls/stock", environment=environment)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The spans that a service has started, by their ids."""
+
+    path: Path
+
+    def started(self) -> Counter[str]:
+        return Counter(self.path.read_text().split()) if self.path.exists() else Counter()
+
+
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal")
+
+
+@pytest.fixture
+def start(journal: Journal) -> Iterator[Callable[..., CloudRun]]:
+    """Start a project; every keyword is a variable of its containers. The ratio is 1 unless one says otherwise."""
+    running: list[CloudRun] = []
+
+    def start(folder: Path, **environment: str) -> CloudRun:
+        defaults = {"OTEL_TRACES_SAMPLER_ARG": "1", "JOURNAL": str(journal.path)}
+        run = CloudRun(folder, environment={**defaults, **environment})
+        running.append(run.__enter__())
+        return run
+
+    yield start
+    for run in running:
+        run.__exit__(None, None, None)
