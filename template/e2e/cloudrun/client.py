@@ -92,12 +92,11 @@ class CloudRun:
         sent = dict(headers or {})
         if not {"traceparent", "x-cloud-trace-context"} & {name.lower() for name in sent}:
             sent["traceparent"] = f"00-{new_trace_id(self.system.topology.sampling.ratio)}-{'0' * 15}1-00"
-        response = self._client.request(method, self.url(service) + path, headers=sent, content=content)
-        return Reply(self._trace_id_of(response), response.status_code, response.headers, response.content)
-
-    def _trace_id_of(self, response: httpx.Response) -> str:
-        client = response.extensions["network_stream"].get_extra_info("client_addr")
-        return next(log.span.trace_id for log in reversed(self.system.requests) if log.client == client)
+        with self._client.stream(method, self.url(service) + path, headers=sent, content=content) as response:
+            sender = response.extensions["network_stream"].get_extra_info("client_addr")
+            body = response.read()
+        log = next(log for log in reversed(self.system.requests) if log.client == sender)
+        return Reply(log.span.trace_id, response.status_code, response.headers, body)
 
     def url(self, service: str = "api") -> str:
         """Return the address of a service's front end, for clients of your own."""
