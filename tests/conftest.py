@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from cloudrun import CloudRun
+
 from tests.project import make, render, with_app
 
 if TYPE_CHECKING:
@@ -33,6 +33,18 @@ def shapes(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def deaf(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default project with an app that ignores SIGTERM."""
+    return with_app(project, tmp_path_factory.mktemp("deaf") / "orders", "deaf")
+
+
+@pytest.fixture(scope="session")
+def broken(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default project with an app that ends when it is imported."""
+    return with_app(project, tmp_path_factory.mktemp("broken") / "orders", "broken")
+
+
+@pytest.fixture(scope="session")
 def stock(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default project with the stock way of tracing, tests/apps/controls/stock.py."""
     environment = Path(sys.executable).parents[1]
@@ -47,8 +59,6 @@ class Journal:
 
     def started(self) -> Counter[str]:
         return Counter(self.path.read_text().split()) if self.path.exists() else Counter()
-
-
 
 
 @pytest.fixture

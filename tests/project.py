@@ -34,10 +34,10 @@ def render(destination: Path, *arguments: str, source: Path = REPOSITORY) -> sub
 
 def make(folder: Path, *targets: str) -> subprocess.CompletedProcess[str]:
     """Run make in `folder`, with uv from this repository's environment or the machine's."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
-    return subprocess.run(
-        ["make", *targets], cwd=folder, text=True, capture_output=True, check=False, env=environment
-    )
+    environment = {
+        name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+    }
+    return subprocess.run(["make", *targets], cwd=folder, text=True, capture_output=True, check=False, env=environment)
 
 
 def with_app(project: Path, destination: Path, app: str, *, environment: Path | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""The stock ways of tracing, run in the same harness, lose what we do not: without this the other proofs prove nothing."""
+"""The stock ways of tracing, run in the same harness, lose what we do not: else the other proofs prove nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cloudrun import CloudRun
+
     from tests.conftest import Journal
 
 SINGLE_REQUESTS = 20
@@ -42,10 +43,10 @@ def test_the_parents_flag_drops_every_trace_that_the_platform_did_not_sample(
     start: Callable[..., CloudRun], stock: Path, journal: Journal
 ) -> None:
     run = start(stock, CONTROL="parent-based")
-    run.force_flag(False)
+    run.force_flag(sampled=False)
     for _ in range(SINGLE_REQUESTS):
         assert run.get("/plain").status == 200
     assert not journal.started()
-    run.force_flag(True)
+    run.force_flag(sampled=True)
     run.get("/plain")
     assert sum(journal.started().values()) == 1, "the control samples nothing at all: it proves nothing"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cloudrun import CloudRun
+
     from tests.conftest import Journal
 
 
@@ -99,9 +100,7 @@ def test_work_after_the_response_has_no_cpu_is_said_and_delivered_at_shutdown(
     assert len(warnings) == 1, run.logs()
 
 
-def test_work_after_the_response_goes_on_with_the_next_request(
-    start: Callable[..., CloudRun], shapes: Path
-) -> None:
+def test_work_after_the_response_goes_on_with_the_next_request(start: Callable[..., CloudRun], shapes: Path) -> None:
     run = start(shapes)
     reply = run.get("/background")
     run.get("/slow?seconds=0.3")

@@ -1,4 +1,4 @@
-"""No span is lost when the CPU goes: the multiset of spans started equals that of spans delivered, read while frozen."""
+"""No span is lost when the CPU goes: the spans started are the spans delivered, counted while it is frozen."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cloudrun import CloudRun
+
     from tests.conftest import Journal
 
 SINGLE_REQUESTS = 20

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-
 from cloudrun.sampling import new_span_id, new_trace_id
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def server_span(run: CloudRun, trace_id: str) -> Span:
 @pytest.mark.parametrize("flag", [True, False])
 def test_a_trusted_callers_span_is_the_parent(start: Callable[..., CloudRun], shapes: Path, flag: bool) -> None:
     run = start(shapes, TRACERUN_TRUST_CALLERS="true")
-    run.force_flag(flag)
+    run.force_flag(sampled=flag)
     for _ in range(REQUESTS):
         trace_id, caller = new_trace_id(), new_span_id()
         sent = traceparent(trace_id, caller, 1)
@@ -42,7 +41,7 @@ def test_a_trusted_callers_span_is_the_parent(start: Callable[..., CloudRun], sh
 
 def test_a_trusted_callers_decision_is_followed(start: Callable[..., CloudRun], shapes: Path) -> None:
     run = start(shapes, TRACERUN_TRUST_CALLERS="true", OTEL_TRACES_SAMPLER_ARG="0.5")
-    run.force_flag(True)
+    run.force_flag(sampled=True)
     kept, dropped = new_trace_id(0.5), "0" * 17 + "1" + "0" * 14
     for trace_id, flag in ((kept, 0), (dropped, 1)):
         sent = traceparent(trace_id, new_span_id(), flag)
@@ -61,7 +60,7 @@ def test_the_root_is_in_the_platforms_trace_where_the_platform_did_not_sample(
     start: Callable[..., CloudRun], shapes: Path
 ) -> None:
     run = start(shapes)
-    run.force_flag(False)
+    run.force_flag(sampled=False)
     reply = run.get("/plain")
     assert server_span(run, reply.trace_id).parent_id is None
     assert [span for span in run.trace(reply.trace_id).spans if span.by_platform] == []
@@ -69,7 +68,7 @@ def test_the_root_is_in_the_platforms_trace_where_the_platform_did_not_sample(
 
 def test_the_platforms_span_is_the_parent_where_it_is_stored(start: Callable[..., CloudRun], shapes: Path) -> None:
     run = start(shapes)
-    run.force_flag(True)
+    run.force_flag(sampled=True)
     reply = run.get("/plain")
     (platform,) = [span for span in run.trace(reply.trace_id).spans if span.by_platform]
     assert server_span(run, reply.trace_id).parent_id == platform.span_id
@@ -79,7 +78,7 @@ def test_the_platforms_span_is_no_parent_where_traces_are_read_elsewhere(
     start: Callable[..., CloudRun], shapes: Path
 ) -> None:
     run = start(shapes, TRACERUN_BACKEND="other")
-    run.force_flag(True)
+    run.force_flag(sampled=True)
     reply = run.get("/plain")
     assert server_span(run, reply.trace_id).parent_id is None
 
@@ -141,7 +140,7 @@ def test_two_hops_through_the_front_end_are_one_tree(start: Callable[..., CloudR
     run.terminate()
     run.system._environment["UPSTREAM_URL"] = run.url()  # noqa: SLF001 (the address is known only now)
     run.start_instance()
-    run.force_flag(False)
+    run.force_flag(sampled=False)
     reply = run.get("/items/1/reviews")
     assert reply.status == 502, "the second hop has no such route"
     trace = run.wait_for_trace(reply.trace_id, 3)

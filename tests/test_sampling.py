@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-
 from cloudrun.sampling import keeps, new_span_id, new_trace_id
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ RATIO = 0.1
 @pytest.mark.parametrize("flag", [True, False], ids=["flag 01", "flag 00"])
 def test_exactly_the_rules_traces_are_kept(start: Callable[..., CloudRun], shapes: Path, flag: bool) -> None:
     run = start(shapes, OTEL_TRACES_SAMPLER_ARG=str(RATIO))
-    run.force_flag(flag)
+    run.force_flag(sampled=flag)
     trace_ids = [new_trace_id() for _ in range(REQUESTS)]
     with ThreadPoolExecutor(8) as clients:
         headers = ({"traceparent": f"00-{trace_id}-{new_span_id()}-{flag:02x}"} for trace_id in trace_ids)

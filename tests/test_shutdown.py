@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cloudrun import CloudRun
+
     from tests.conftest import Journal
 
 

@@ -3,11 +3,10 @@
 import asyncio
 import os
 
+from app.journal import keep_journal
 from fastapi import BackgroundTasks, FastAPI, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 from opentelemetry import trace
-
-from app.journal import keep_journal
 
 keep_journal()
 app = FastAPI()

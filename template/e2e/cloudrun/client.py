@@ -102,9 +102,9 @@ class CloudRun:
         """Return the address of a service's front end, for clients of your own."""
         return self.system.url(service)
 
-    def force_flag(self, flag: bool | None, *, service: str = "api") -> None:
+    def force_flag(self, *, sampled: bool | None, service: str = "api") -> None:
         """Make the platform sample every request (True), none (False), or as it does by itself (None)."""
-        self.system.front_ends[service].sampler.flag = flag
+        self.system.front_ends[service].sampler.flag = sampled
 
     # -- spans
 

@@ -6,7 +6,7 @@ import re
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cloudrun.rules import (
     CLOUD_TRACE_HEADER,
@@ -17,6 +17,9 @@ from cloudrun.rules import (
     imitates,
 )
 from cloudrun.sampling import new_span_id, new_trace_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -52,17 +55,18 @@ class PlatformSampler:
     """Seconds between two requests that are sampled unasked."""
     FORCED_PER_SECOND: Final = 10
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.flag: bool | None = None
         """Tests may force the flag of all requests."""
-        self._next = 0.0
+        self._next = clock()
         self._forced: deque[float] = deque(maxlen=self.FORCED_PER_SECOND)
 
     def sample(self, *, forced: bool) -> bool:
         """Tell whether the platform samples this request; `forced` is the caller's own flag."""
         if self.flag is not None:
             return self.flag
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._next:
             self._next = now + self.EVERY
             return True

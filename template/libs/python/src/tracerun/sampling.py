@@ -70,4 +70,4 @@ class RatioSampler(Sampler):
 
     def get_description(self) -> str:
         """Return the name that the SDK shows."""
-        return f"RatioSampler{{{self._ratio}}}"
+        return f"RatioSampler({self._ratio})"

@@ -1,0 +1,112 @@
+"""The rendered project passes its own commands, as a new user runs them."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.project import FOLDERS, make
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def own(project: Path, tmp_path: Path) -> Path:
+    """A copy of the project that the test may break."""
+    copy = tmp_path / "orders"
+    shutil.copytree(project, copy, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+    for folder in FOLDERS:
+        (copy / folder / ".venv").symlink_to(project / folder / ".venv")
+    return copy
+
+
+@pytest.mark.parametrize("target", ["lint", "test", "e2e"])
+def test_own_checks_pass(project: Path, target: str) -> None:
+    result = make(project, target)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_dev_shows_the_trace_of_a_real_request(project: Path) -> None:
+    result = make(project, "dev", "ONCE=1")
+    assert result.returncode == 0, result.stdout + result.stderr
+    for shown in ('{"id":1,"name":"Item 1","parts":{}}', "SERVER GET /items/{id}", "CLIENT GET", "█"):
+        assert shown in result.stdout
+
+
+def test_dev_at_ratio_zero_says_that_nothing_is_kept(own: Path) -> None:
+    topology = own / "topology.yaml"
+    topology.write_text(topology.read_text().replace("ratio: 0.1", "ratio: 0"))
+    result = make(own, "dev", "ONCE=1")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "sampling.ratio is 0 in topology.yaml: no trace is kept" in result.stdout
+
+
+BROKEN = {
+    "unknown key": ("sampling:", "sampeling:", "topology.yaml:18: sampeling: is no key here: did you mean sampling?"),
+    "ratio": ("ratio: 0.1", "ratio: 7", "topology.yaml:20: sampling.ratio: must be between 0 and 1, got 7"),
+    "type": ("ratio: 0.1", "ratio: low", 'topology.yaml:20: sampling.ratio: must be a number, got "low"'),
+    "duplicate": (
+        "region: europe-west1",
+        "region: europe-west1\nregion: us-east1",
+        "topology.yaml:7: region: stands twice (first in line 6): remove one",
+    ),
+    "no yaml": ("project: ", "project: [", "topology.yaml:"),
+    "unknown callee": (
+        "    access: public",
+        "    access: public\n    calls: [pricing]",
+        "topology.yaml:27: services.api.calls.0: there is no service pricing: there are api",
+    ),
+    "private": (
+        "access: public",
+        "access: private",
+        'services.api.access: "private" is not supported by this version yet: use public',
+    ),
+    "billing": (
+        "billing: request",
+        "billing: instance",
+        '"instance" is not supported by this version yet: use request',
+    ),
+    "framework": (
+        "framework: python-fastapi",
+        "framework: node-fastify",
+        '"node-fastify" is not supported by this version yet: use python-fastapi',
+    ),
+    "unknown framework": (
+        "framework: python-fastapi",
+        "framework: django",
+        'services.api.framework: "django" is not allowed: use python-fastapi',
+    ),
+    "back end": (
+        "backend: google",
+        "backend: https://otlp.example",
+        "is not supported by this version yet: leave it out",
+    ),
+    "no entry": ("  api:", "  web:", "topology.yaml:22: services.api: is missing: add the entry service"),
+    "second service": (
+        "    access: public",
+        "    access: public\n  stock:\n    framework: python-fastapi",
+        "topology.yaml:22: services: has 2 entries, this version supports 1: remove the others",
+    ),
+    "name": (
+        "project: orders",
+        "project: Orders!",
+        'project: "Orders!" is not allowed: use 1 to 15 lower-case letters',
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BROKEN)
+@pytest.mark.parametrize("target", ["lint", "dev"])
+def test_a_broken_topology_is_one_line(own: Path, mistake: str, target: str) -> None:
+    before, after, message = BROKEN[mistake]
+    topology = own / "topology.yaml"
+    assert before in topology.read_text()
+    topology.write_text(topology.read_text().replace(before, after, 1))
+    result = make(own, target, "ONCE=1")
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("make")]
+    assert len(lines) == 1, result.stderr
+    assert message in lines[0]
