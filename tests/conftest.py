@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cloudrun import CloudRun
+from filelock import FileLock
 
 from tests.project import make, render, with_app
 
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default project, rendered and installed as a user would."""
-    folder = tmp_path_factory.mktemp("default") / "orders"
-    rendered = render(folder)
-    assert rendered.returncode == 0, rendered.stderr
-    installed = make(folder, "setup")
-    assert installed.returncode == 0, installed.stdout + installed.stderr
+def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The default project, rendered and installed as a user would; one for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "default" / "orders"
+    with FileLock(f"{folder.parent}.lock"):
+        if not folder.exists():
+            rendered = render(folder)
+            assert rendered.returncode == 0, rendered.stderr
+            installed = make(folder, "setup")
+            assert installed.returncode == 0, installed.stdout + installed.stderr
     return folder
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import gzip
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from cloudrun import CloudRun
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span as TracedSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span as TracedSpan
 
 
 @pytest.fixture(scope="module")

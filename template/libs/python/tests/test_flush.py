@@ -24,7 +24,7 @@ LONG = 5.0
 class Service:
     """A processor and a tracer, as a server drives them."""
 
-    def __init__(self, *, on_idle: bool = True, deadline: float = LONG) -> None:
+    def __init__(self, *, on_idle: bool = True, deadline: float = 10 * LONG) -> None:
         self.recorder = Recorder()
         self.flush = FlushProcessor(lambda: self.recorder, on_idle=on_idle, deadline=deadline)
         provider = TracerProvider(shutdown_on_exit=False)
