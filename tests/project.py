@@ -12,6 +12,7 @@ REPOSITORY = Path(__file__).parents[1]
 APPS = REPOSITORY / "tests" / "apps"
 FOLDERS = ("libs/python", "services/api", "e2e")
 """Folders of the default project that have an environment."""
+NOT_COPIED = (".venv", ".git", "__pycache__", ".*_cache")
 
 
 def copier(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -42,7 +43,7 @@ def make(folder: Path, *targets: str) -> subprocess.CompletedProcess[str]:
 
 def with_app(project: Path, destination: Path, app: str, *, environment: Path | None = None) -> Path:
     """Copy `project`, its service's routes replaced by tests/apps/`app`: as if the user had written them."""
-    shutil.copytree(project, destination, ignore=shutil.ignore_patterns(".venv", ".git", "__pycache__", ".*_cache"))
+    shutil.copytree(project, destination, ignore=shutil.ignore_patterns(*NOT_COPIED))
     for folder in FOLDERS:
         target = environment if environment and folder.startswith("services/") else project / folder / ".venv"
         (destination / folder / ".venv").symlink_to(target)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.project import FOLDERS, make
+from tests.project import FOLDERS, NOT_COPIED, REPOSITORY, make
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def own(project: Path, tmp_path: Path) -> Path:
     """A copy of the project that the test may break."""
     copy = tmp_path / "orders"
-    shutil.copytree(project, copy, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+    shutil.copytree(project, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
     for folder in FOLDERS:
         (copy / folder / ".venv").symlink_to(project / folder / ".venv")
     return copy
@@ -29,9 +30,19 @@ def test_own_checks_pass(project: Path, target: str) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_dev_shows_the_trace_of_a_real_request(project: Path) -> None:
+def shape(lines: str) -> list[str]:
+    """Return `lines` without what differs from run to run: ids, numbers, bars, widths."""
+    text = re.sub(r"[0-9a-f]{32}", "TRACE", lines)
+    text = re.sub(r"\d+(\.\d+)?", "N", text)
+    return [" ".join(line.replace("█", " ").split()) for line in text.strip().splitlines()]
+
+
+def test_dev_shows_the_trace_of_a_real_request_as_the_readme_does(project: Path) -> None:
     result = make(project, "dev", "ONCE=1")
     assert result.returncode == 0, result.stdout + result.stderr
+    readme = (REPOSITORY / "README.md").read_text()
+    documented = readme.split("<!-- BEGIN demo -->\n```\n")[1].split("```\n<!-- END demo -->")[0]
+    assert shape(result.stdout) == shape(documented)[4:]
     for shown in ('{"id":1,"name":"Item 1","parts":{}}', "SERVER GET /items/{id}", "CLIENT GET", "█"):
         assert shown in result.stdout
 
