@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import pytest
 from cloudrun import CloudRun
 from filelock import FileLock
 
-from tests.project import make, render, with_app
+from tests.project import FOLDERS, NOT_COPIED, make, render, with_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,16 @@ def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
             installed = make(folder, "setup")
             assert installed.returncode == 0, installed.stdout + installed.stderr
     return folder
+
+
+@pytest.fixture
+def own(project: Path, tmp_path: Path) -> Path:
+    """A copy of the project that the test may break."""
+    copy = tmp_path / "orders"
+    shutil.copytree(project, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    for folder in FOLDERS:
+        (copy / folder / ".venv").symlink_to(project / folder / ".venv")
+    return copy
 
 
 @pytest.fixture(scope="session")

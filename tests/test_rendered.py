@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.project import FOLDERS, NOT_COPIED, REPOSITORY, make
+from tests.project import REPOSITORY, make
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def own(project: Path, tmp_path: Path) -> Path:
-    """A copy of the project that the test may break."""
-    copy = tmp_path / "orders"
-    shutil.copytree(project, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    for folder in FOLDERS:
-        (copy / folder / ".venv").symlink_to(project / folder / ".venv")
-    return copy
 
 
 @pytest.mark.parametrize("target", ["lint", "test", "e2e"])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import httpx
 from rich.text import Text
 from watchfiles import awatch
 
-from cloudrun.errors import CloudRunError, StartFailed, Timeout
+from cloudrun.errors import CloudRunError, StartFailed
 from cloudrun.expect import Expected, load
 from cloudrun.sampling import new_span_id, new_trace_id
 from cloudrun.system import LogLine, System
@@ -46,24 +45,32 @@ async def once(project: Path, console: Console) -> None:
 
 async def watch(project: Path, console: Console) -> None:
     """Run until interrupted: show each trace as it arrives, restart the services when a file changes."""
-    while True:
-        try:
-            system = await _started(project, console)
-        except CloudRunError as error:
-            console.print(Text(str(error), style="red"))
-            console.print("waiting for a change …")
-            await _next_change(project)
-            continue
-        console.print("press Ctrl-C to end; a change in services/, libs/ or topology.yaml restarts the services")
-        showing = asyncio.create_task(_show_all(system, console))
-        try:
-            await _next_change(project)
+    changed = asyncio.Event()
+    watching = asyncio.create_task(_tell_changes(project, changed))
+    try:
+        while True:
+            changed.clear()  # before the files are read: what changes from here on leads to another restart
+            await _run_until(changed, project, console)
             console.print("a file changed: restarting")
-        finally:
-            showing.cancel()
-            with suppress(asyncio.CancelledError):
-                await showing
-            await system.stop()
+    finally:
+        watching.cancel()
+
+
+async def _run_until(changed: asyncio.Event, project: Path, console: Console) -> None:
+    try:
+        system = await _started(project, console)
+    except CloudRunError as error:
+        console.print(Text(str(error), style="red"))
+        console.print("waiting for a change …")
+        await changed.wait()
+        return
+    console.print("press Ctrl-C to end; a change in services/, libs/ or topology.yaml restarts the services")
+    showing = asyncio.create_task(_show_all(system, console))
+    try:
+        await changed.wait()
+    finally:
+        showing.cancel()
+        await system.stop()
 
 
 async def _started(project: Path, console: Console) -> System:
@@ -121,8 +128,7 @@ async def _show_all(system: System, console: Console) -> None:
             console.print(waterfall(system.store.trace(trace_id)))
 
 
-async def _next_change(project: Path) -> None:
+async def _tell_changes(project: Path, changed: asyncio.Event) -> None:
     paths = [project / name for name in _WATCHED if (project / name).exists()]
     async for _ in awatch(*paths, watch_filter=lambda _, path: not _IGNORED & set(path.split("/"))):
-        return
-    raise Timeout("watching the files ended")
+        changed.set()

@@ -23,7 +23,7 @@ class NotSimulated(CloudRunError):  # noqa: N818 (it is a refusal, not an error 
 
 
 class StartFailed(CloudRunError):  # noqa: N818 (named after the event)
-    """A service did not become ready; the text ends with its last output."""
+    """A service did not become ready; the text ends with its last line of output."""
 
 
 class Timeout(CloudRunError):  # noqa: N818 (named after the event)

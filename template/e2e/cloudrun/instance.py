@@ -29,7 +29,6 @@ STARTUP_LIMIT: Final = 60.0
 GRACE: Final = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 _PROBE_EVERY: Final = 0.02
-_LAST_LINES: Final = 15
 
 # Of the machine's own environment a container sees nothing but what programs need to run at all.
 _PASSED: Final = ("HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
@@ -67,7 +66,7 @@ class Instance:
         self._in_life_cycle = True
         self._folder = folder
         self._on_line = on_line
-        self._tail: list[str] = []
+        self._last_line = "it wrote nothing"
         self._environment = {
             **{name: os.environ[name] for name in _PASSED if name in os.environ},
             "PATH": tool_path(service, folder),
@@ -94,7 +93,7 @@ class Instance:
     async def start(self) -> None:
         """Start the container and return when its start-up probe succeeds; idle, so without CPU.
 
-        Raises `StartFailed` with its last output when it ends or does not answer.
+        Raises `StartFailed` with its last line when it ends or does not answer.
         """
         command = container_command(self._folder)
         self._processes = await Processes.start(command, self._folder, self._environment, self._line)
@@ -103,12 +102,10 @@ class Instance:
             while not await _is_healthy(client, self.port):
                 if self._processes.exit_code is not None:
                     await self._processes.wait()
-                    raise StartFailed(
-                        f"{self.service.name} ended with {self._processes.exit_code}: {self._last_lines()}"
-                    )
+                    raise StartFailed(f"{self.service.name} ended with {self._processes.exit_code}: {self._last_line}")
                 if time.monotonic() > end:
                     self._processes.kill()
-                    raise StartFailed(f"{self.service.name} did not answer {HEALTH_PATH}: {self._last_lines()}")
+                    raise StartFailed(f"{self.service.name} did not answer {HEALTH_PATH}: {self._last_line}")
                 await asyncio.sleep(_PROBE_EVERY)
         self._in_life_cycle = False
         self._take_cpu_if_idle()
@@ -155,11 +152,8 @@ class Instance:
         return await self.processes.wait()
 
     def _line(self, line: str) -> None:
-        self._tail = [*self._tail[1 - _LAST_LINES :], line]
+        self._last_line = line.strip() or self._last_line
         self._on_line(line)
-
-    def _last_lines(self) -> str:
-        return " | ".join(line for line in self._tail if line.strip()) or "it wrote nothing"
 
 
 async def _is_healthy(client: httpx.AsyncClient, port: int) -> bool:
