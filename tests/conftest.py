@@ -83,11 +83,15 @@ def journal(tmp_path: Path) -> Journal:
 
 @pytest.fixture
 def start(journal: Journal) -> Iterator[Callable[..., CloudRun]]:
-    """Start a project; every keyword is a variable of its containers. The ratio is 1 unless one says otherwise."""
+    """Start a project; every keyword is a variable of its containers. All traces are kept unless one says otherwise."""
     running: list[CloudRun] = []
 
     def start(folder: Path, **environment: str) -> CloudRun:
-        defaults = {"OTEL_TRACES_SAMPLER_ARG": "1", "JOURNAL": str(journal.path)}
+        defaults = {
+            "OTEL_TRACES_SAMPLER_ARG": "1",
+            "TRACERUN_MAX_TRACES_PER_SECOND": "0",
+            "JOURNAL": str(journal.path),
+        }
         run = CloudRun(folder, environment={**defaults, **environment})
         running.append(run.__enter__())
         return run

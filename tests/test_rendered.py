@@ -66,8 +66,8 @@ BROKEN = {
     ),
     "billing": (
         "billing: request",
-        "billing: instance",
-        '"instance" is not supported by this version yet: use request',
+        "billing: never",
+        'billing: "never" is not allowed: use request or instance',
     ),
     "framework": (
         "framework: python-fastapi",

@@ -1,7 +1,9 @@
 """An app of a user's: every kind of handler and response that FastAPI has."""
 
 import asyncio
+import logging
 import os
+import warnings
 
 from app.journal import keep_journal
 from fastapi import BackgroundTasks, FastAPI, Request, Response, WebSocket
@@ -11,6 +13,7 @@ from opentelemetry import trace
 keep_journal()
 app = FastAPI()
 tracer = trace.get_tracer("shapes")
+logger = logging.getLogger("shapes")
 
 
 @app.get("/health")
@@ -73,6 +76,21 @@ async def redirect():
 @app.get("/crash")
 async def crash():
     raise RuntimeError("broken")
+
+
+@app.get("/warn")
+async def warn():
+    warnings.warn("be careful", stacklevel=1)
+
+
+@app.get("/log")
+async def log(fail: str = ""):
+    logger.info("in the handler")
+    with tracer.start_as_current_span("child"):
+        logger.info("in the child", extra={"basket": 3})
+    if fail:
+        raise RuntimeError("asked to")
+    return {"kind": "log"}
 
 
 @app.get("/background")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from cloudrun.instance import Exit, Instance
     from cloudrun.store import Trace
-    from cloudrun.system import LogLine
 
 _T = TypeVar("_T")
 
@@ -147,10 +146,7 @@ class CloudRun:
 
     def logs(self, service: str = "api") -> list[str]:
         """Return what the service wrote, line by line."""
-        return [line.text for line in self._lines() if line.service == service]
-
-    def _lines(self) -> list[LogLine]:
-        return list(self.system.logs)
+        return [line.text for line in self._call(self.system.all_logs) if line.service == service]
 
     # -- what stands around
 

@@ -12,6 +12,7 @@ from watchfiles import awatch
 
 from cloudrun.errors import CloudRunError, StartFailed
 from cloudrun.expect import Expected, load
+from cloudrun.log_lines import readable
 from cloudrun.sampling import new_span_id, new_trace_id
 from cloudrun.system import LogLine, System
 from cloudrun.waterfall import waterfall
@@ -75,7 +76,7 @@ async def _run_until(changed: asyncio.Event, project: Path, console: Console) ->
 
 async def _started(project: Path, console: Console) -> System:
     def show_line(line: LogLine) -> None:
-        console.print(Text(f"{line.service} | {line.text}", style="dim"))
+        console.print(Text(f"{line.service} | {readable(line.text)}", style="dim"))
 
     system = System(project, on_line=show_line)
     names = ", ".join(system.topology.services)

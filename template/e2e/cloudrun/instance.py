@@ -13,6 +13,7 @@ import httpx
 from cloudrun import environment
 from cloudrun.command import container_command, tool_path
 from cloudrun.errors import StartFailed
+from cloudrun.log_lines import readable
 from cloudrun.ports import free_port
 from cloudrun.processes import Processes
 from cloudrun.rules import CPU_WHILE_ACTIVE, SIGTERM, STARTUP_PROBE, imitates
@@ -152,7 +153,7 @@ class Instance:
         return await self.processes.wait()
 
     def _line(self, line: str) -> None:
-        self._last_line = line.strip() or self._last_line
+        self._last_line = readable(line).strip().rpartition("\n")[2] or self._last_line
         self._on_line(line)
 
 

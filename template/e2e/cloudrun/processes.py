@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from cloudrun.errors import CloudRunError
+from cloudrun.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ _STOPPED: Final = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DE
 class Processes:
     """A started command and its children."""
 
-    def __init__(self, process: asyncio.subprocess.Process, output: asyncio.Task[None]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, output: Output) -> None:
         self._process = process
         self._output = output
         atexit.register(self._signal, signal.SIGKILL)
@@ -36,17 +37,21 @@ class Processes:
         cls, command: Sequence[str], folder: Path, environment: Mapping[str, str], on_line: Callable[[str], None]
     ) -> Processes:
         """Start `command` in `folder` with exactly `environment`; `on_line` gets every line of its output."""
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=folder,
-            env=dict(environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            limit=1 << 20,
-        )
-        return cls(process, asyncio.create_task(_read_lines(process, on_line)))
+        output = Output(on_line)
+        writing = await output.open()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=folder,
+                env=dict(environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writing,
+                stderr=writing,
+                start_new_session=True,
+            )
+        finally:
+            os.close(writing)
+        return cls(process, output)
 
     @property
     def pid(self) -> int:
@@ -82,9 +87,13 @@ class Processes:
     async def wait(self) -> int:
         """Return the exit code once the process has ended and its output is read."""
         code = await self._process.wait()
-        await self._output
+        await self._output.ended()
         atexit.unregister(self._signal)
         return code
+
+    async def output_read(self) -> None:
+        """Return when every line is read that was written so far."""
+        await self._output.caught_up()
 
     def _signal(self, number: int) -> None:
         if self._process.returncode is None:
@@ -104,10 +113,3 @@ def _is_stopped(process: psutil.Process) -> bool:
         return process.status() in _STOPPED
     except psutil.NoSuchProcess:
         return True
-
-
-async def _read_lines(process: asyncio.subprocess.Process, on_line: Callable[[str], None]) -> None:
-    if process.stdout is None:
-        return
-    while line := await process.stdout.readline():
-        on_line(line.decode("utf-8", "replace").rstrip("\n"))

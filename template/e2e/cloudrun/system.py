@@ -114,6 +114,12 @@ class System:
         await instance.start()
         return instance
 
+    async def all_logs(self) -> list[LogLine]:
+        """Return all lines that the services have written so far."""
+        for instance in self._instances.values():
+            await instance.processes.output_read()
+        return list(self.logs)
+
     def _line(self, line: LogLine) -> None:
         self.logs.append(line)
         if self._on_line is not None:

@@ -28,9 +28,9 @@ class Sampling:
     """What is kept."""
 
     ratio: float = 0.1
-    keep_errors: bool = False
-    keep_slower_than_ms: int = 0
-    max_traces_per_second: float = 0
+    keep_errors: bool = True
+    keep_slower_than_ms: int = 1000
+    max_traces_per_second: float = 100
 
 
 @dataclass(frozen=True)

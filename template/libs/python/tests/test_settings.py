@@ -16,12 +16,23 @@ def test_every_setting_is_read() -> None:
             "OTEL_SDK_DISABLED": "True",
             "OTEL_TRACES_SAMPLER_ARG": "0.25",
             "TRACERUN_TRUST_CALLERS": "true",
+            "TRACERUN_KEEP_ERRORS": "false",
+            "TRACERUN_KEEP_SLOWER_THAN_MS": "2500",
+            "TRACERUN_MAX_TRACES_PER_SECOND": "7.5",
             "TRACERUN_BACKEND": "other",
             "TRACERUN_FLUSH": "background",
             "TRACERUN_FLUSH_DEADLINE_MS": "250",
         }
     ) == Settings(
-        disabled=True, ratio=0.25, trust_callers=True, google_backend=False, on_idle=False, flush_deadline=0.25
+        disabled=True,
+        keep_errors=False,
+        keep_slower_than=2.5,
+        max_traces_per_second=7.5,
+        ratio=0.25,
+        trust_callers=True,
+        google_backend=False,
+        on_idle=False,
+        flush_deadline=0.25,
     )
 
 
@@ -33,6 +44,9 @@ def test_every_setting_is_read() -> None:
         ("OTEL_TRACES_SAMPLER_ARG", "a tenth"),
         ("TRACERUN_TRUST_CALLERS", "yes"),
         ("TRACERUN_BACKEND", "Google"),
+        ("TRACERUN_KEEP_ERRORS", "0"),
+        ("TRACERUN_KEEP_SLOWER_THAN_MS", "1s"),
+        ("TRACERUN_MAX_TRACES_PER_SECOND", "inf"),
         ("TRACERUN_FLUSH", "never"),
         ("TRACERUN_FLUSH_DEADLINE_MS", "-1"),
         ("OTEL_SDK_DISABLED", "1"),

@@ -85,14 +85,18 @@ class FlushProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 (the SDK's signature)
         """Say so when work is done that has no CPU."""
-        if not self._active and self._on_idle and self._seen_request and not self._draining:
+        if self._active or not self._on_idle or not self._seen_request or self._draining:
+            return
+        if span.context.trace_flags.sampled:
             self._orphans.add(1)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a sampled span."""
-        context = span.context
-        if context is None or not context.trace_flags.sampled:
-            return
+        if span.context is not None and span.context.trace_flags.sampled:
+            self.deliver(span)
+
+    def deliver(self, span: ReadableSpan) -> None:
+        """Queue a span, sampled or not."""
         if not self._queue.offer(span):
             self.lost.add(1)
             return

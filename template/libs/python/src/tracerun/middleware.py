@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context
 
+from tracerun.request_log import RequestLog
 from tracerun.response_progress import ResponseProgress
 from tracerun.server_span import ServerSpan
 from tracerun.settings import HEALTH_PATH
@@ -22,9 +23,10 @@ from tracerun.settings import HEALTH_PATH
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import SpanContext, Tracer
 
     from tracerun.flush import FlushProcessor
+    from tracerun.keep import KeepProcessor
     from tracerun.propagation import TracePropagator
 
     Scope = MutableMapping[str, Any]
@@ -40,8 +42,16 @@ _FORBIDDEN = 403
 class TraceMiddleware:
     """Wraps an ASGI application; put it outermost, so that every response passes it. Probes pass untraced."""
 
-    def __init__(self, app: ASGIApp, tracer: Tracer, propagator: TracePropagator, flush: FlushProcessor) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tracer: Tracer,
+        propagator: TracePropagator,
+        flush: FlushProcessor,
+        keep: KeepProcessor | None = None,
+    ) -> None:
         self._app = app
+        self._keep = keep
         self._tracer = tracer
         self._propagator = propagator
         self._flush = flush
@@ -57,7 +67,7 @@ class TraceMiddleware:
             await self._app(scope, receive, send)
             return
         self._flush.request_started()
-        exchange = _Exchange(self._flush, ServerSpan(self._tracer, self._propagator, scope), scope, send)
+        exchange = _Exchange(self, ServerSpan(self._tracer, self._propagator, scope), scope, send)
         token = context.attach(exchange.span.context)
         try:
             await self._app(scope, receive, exchange.send)
@@ -69,15 +79,24 @@ class TraceMiddleware:
         finally:
             context.detach(token)
 
+    async def finish(self, *, hold: bool) -> None:
+        """End a request; see `FlushProcessor.request_finished`."""
+        await self._flush.request_finished(hold=hold)
+
+    def kept(self, span: SpanContext) -> bool:
+        """Tell, once, whether the local trace that began with `span`, which has ended, is kept."""
+        return span.trace_flags.sampled or (self._keep is not None and self._keep.was_kept(span.span_id))
+
 
 class _Exchange:
     """One request and its response, or one WebSocket."""
 
-    __slots__ = ("_complete", "_flush", "_progress", "_send", "_websocket", "span")
+    __slots__ = ("_complete", "_log", "_middleware", "_progress", "_send", "_websocket", "span")
 
-    def __init__(self, flush: FlushProcessor, span: ServerSpan, scope: Scope, send: Send) -> None:
+    def __init__(self, middleware: TraceMiddleware, span: ServerSpan, scope: Scope, send: Send) -> None:
         self.span = span
-        self._flush = flush
+        self._middleware = middleware
+        self._log = RequestLog(scope)
         self._send = send
         self._complete = False
         self._websocket = scope["type"] == "websocket"
@@ -86,10 +105,16 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Pass `message` on; the one that completes the response leaves once its spans are delivered."""
         if not self._complete and self._completes(message):
-            self._complete = True
-            self.span.end(self._progress.status)
-            await self._flush.request_finished()
+            await self._end(None, hold=True)
         await self._send(message)
+
+    async def _end(self, error: BaseException | None, *, hold: bool) -> None:
+        self._complete = True
+        status = self._progress.status
+        error = self.span.end(status, error)
+        span = self.span.span_context
+        self._log.ended(status, span, error, kept=self._middleware.kept(span))
+        await self._middleware.finish(hold=hold)
 
     def _completes(self, message: Message) -> bool:
         kind = message["type"]
@@ -108,6 +133,4 @@ class _Exchange:
     async def broken_off(self, error: BaseException | None = None) -> None:
         """End what the app left without completing it: the client went away, or the app failed in the middle."""
         if not self._complete:
-            self._complete = True
-            self.span.end(self._progress.status, error)
-            await self._flush.request_finished(hold=False)
+            await self._end(error, hold=False)

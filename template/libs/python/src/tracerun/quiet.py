@@ -41,6 +41,8 @@ class Tally:
 
     def add(self, count: int) -> None:
         """Count `count` more."""
+        if not count:
+            return
         self.total += count
         self._unsaid += count
         if time.monotonic() >= self._quiet_until:

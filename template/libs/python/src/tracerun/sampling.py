@@ -7,12 +7,15 @@ https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import get_current_span
 
 from tracerun.propagation import incoming_in
+from tracerun.quiet import Tally
+from tracerun.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes
 
 _SPACE: Final = 1 << 56
+
+_log = logging.getLogger(__name__)
 
 
 def threshold(ratio: float) -> int:
@@ -41,9 +46,13 @@ class RatioSampler(Sampler):
     (https://cloud.google.com/run/docs/trace), and on a public service any caller can set it.
     """
 
-    def __init__(self, ratio: float) -> None:
+    def __init__(self, ratio: float, max_traces_per_second: float = 0, *, record_rest: bool = False) -> None:
+        """`max_traces_per_second` bounds the traces decided here. `record_rest`: record what is not kept too."""
         self._ratio = ratio
         self._threshold = threshold(ratio)
+        self._bucket = TokenBucket(max_traces_per_second)
+        self._rest = Decision.RECORD_ONLY if record_rest else Decision.DROP
+        self._too_many = Tally(_log, "%d traces were not kept: more than max_traces_per_second")
 
     def should_sample(  # noqa: PLR0913, PLR0917 (the SDK's signature)
         self,
@@ -61,12 +70,18 @@ class RatioSampler(Sampler):
         if parent.is_valid and (not parent.is_remote or (incoming is not None and incoming.trusted)):
             keep = parent.trace_flags.sampled
         else:
-            keep = is_kept(trace_id, self._threshold)
+            keep = is_kept(trace_id, self._threshold) and self._within_bound()
         if parent.is_valid:
             trace_state = parent.trace_state
         elif incoming is not None:
             trace_state = incoming.trace_state
-        return SamplingResult(Decision.RECORD_AND_SAMPLE if keep else Decision.DROP, attributes, trace_state)
+        return SamplingResult(Decision.RECORD_AND_SAMPLE if keep else self._rest, attributes, trace_state)
+
+    def _within_bound(self) -> bool:
+        if self._bucket.take():
+            return True
+        self._too_many.add(1)
+        return False
 
     def get_description(self) -> str:
         """Return the name that the SDK shows."""

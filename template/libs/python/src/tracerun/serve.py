@@ -13,6 +13,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
+from tracerun import logs
+from tracerun.request_log import NotTwice
 from tracerun.telemetry import Telemetry, setup
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def serve(target: str) -> None:
 
     Raises `SystemExit` with one line when `PORT` is no port, and as uvicorn does when the app cannot start.
     """
+    logs.configure()
     telemetry = setup()
     port = _port(os.environ.get("PORT", "8080"))
 
@@ -51,9 +54,11 @@ def serve(target: str) -> None:
         telemetry.traced(app),
         host="0.0.0.0",  # noqa: S104 (the container contract asks for it)
         port=port,
-        access_log=False,  # Cloud Run logs each request itself
+        log_config=None,  # its lines go to the root logger, as all others
+        access_log=False,  # see RequestLog
         timeout_graceful_shutdown=REQUESTS_LIMIT,
     )
+    logging.getLogger("uvicorn.error").addFilter(NotTwice())
     _server(config, telemetry).run()
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import SpanContext, Tracer
 
 _READ: Final = {name.encode(): name for name in READ_HEADERS}
 
@@ -63,11 +63,21 @@ class ServerSpan:
         self.context: Context = set_span_in_context(self._span, parent)
         """The context in which the request is handled: the span is current, baggage is there."""
 
-    def end(self, status: int = 0, error: BaseException | None = None) -> None:
-        """End the span, once; `status` 0 means that no response was sent."""
+    @property
+    def span_context(self) -> SpanContext:
+        """The ids of the span."""
+        return self._span.get_span_context()
+
+    def end(self, status: int = 0, error: BaseException | None = None) -> BaseException | None:
+        """End the span, once; `status` 0 means that no response was sent.
+
+        Returns the exception that ended the request: `error`, or the one whose handler sends a response of 5xx.
+        """
         if self._ended:
-            return
+            return None
         self._ended = True
+        if error is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            error = _exception_behind_response()
         span = self._span
         if span.is_recording():
             route = route_template(self._scope)
@@ -76,14 +86,13 @@ class ServerSpan:
                 span.set_attribute(ROUTE, route)
             if status:
                 span.set_attribute(RESPONSE_STATUS_CODE, status)
-            if error is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                error = _exception_behind_response()
-                if error is None:
-                    set_failure(span, str(status))
             if error is not None:
                 span.record_exception(error)
                 set_failure(span, type_name(error))
+            elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                set_failure(span, str(status))
         span.end()
+        return error
 
 
 def route_template(scope: Mapping[str, Any]) -> str | None:

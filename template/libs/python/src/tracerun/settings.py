@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -31,6 +32,12 @@ class Settings:
     """`OTEL_TRACES_SAMPLER_ARG`: share of traces to keep, 0 to 1."""
     trust_callers: bool = False
     """`TRACERUN_TRUST_CALLERS`: only services of this system can call, so their parent and decision count."""
+    keep_errors: bool = True
+    """`TRACERUN_KEEP_ERRORS`: keep traces in which a span failed, whatever the ratio."""
+    keep_slower_than: float = 1.0
+    """`TRACERUN_KEEP_SLOWER_THAN_MS`: keep traces whose root took longer, in seconds here; 0: none."""
+    max_traces_per_second: float = 100.0
+    """`TRACERUN_MAX_TRACES_PER_SECOND`: traces that this instance decides to keep; as many errors; 0: no bound."""
     google_backend: bool = True
     """`TRACERUN_BACKEND` is `google`: traces are read where the platform's own spans are."""
     on_idle: bool = True
@@ -60,6 +67,16 @@ class Settings:
             disabled=flag("OTEL_SDK_DISABLED", fallback=default.disabled),
             ratio=read("OTEL_TRACES_SAMPLER_ARG", _ratio, default.ratio, "a number from 0 to 1"),
             trust_callers=flag("TRACERUN_TRUST_CALLERS", fallback=default.trust_callers),
+            keep_errors=flag("TRACERUN_KEEP_ERRORS", fallback=default.keep_errors),
+            keep_slower_than=read(
+                "TRACERUN_KEEP_SLOWER_THAN_MS",
+                _milliseconds,
+                default.keep_slower_than,
+                "a number of milliseconds, 0 or more",
+            ),
+            max_traces_per_second=read(
+                "TRACERUN_MAX_TRACES_PER_SECOND", _rate, default.max_traces_per_second, "a number, 0 or more"
+            ),
             google_backend=read(
                 "TRACERUN_BACKEND",
                 {"google": True, "other": False}.__getitem__,
@@ -86,6 +103,13 @@ def _ratio(text: str) -> float:
     if not 0 <= ratio <= 1:
         raise ValueError(text)
     return ratio
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 <= rate < math.inf:
+        raise ValueError(text)
+    return rate
 
 
 def _milliseconds(text: str) -> float:

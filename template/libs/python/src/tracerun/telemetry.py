@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.version import __version__ as opentelemetry_version
 
 from tracerun.flush import FlushProcessor
+from tracerun.keep import KeepProcessor
 from tracerun.limits import sdk_limits
 from tracerun.middleware import TraceMiddleware
 from tracerun.otlp import otlp_http
@@ -35,12 +36,14 @@ class Telemetry:
     provider: TracerProvider | None
     propagator: TracePropagator
     flush: FlushProcessor | None
+    keep: KeepProcessor | None = None
 
     def traced(self, app: ASGIApp) -> ASGIApp:
         """Return `app` with one SERVER span a request; wrap it last, so that this is the outermost middleware."""
         if self.provider is None or self.flush is None:
             return app
-        return TraceMiddleware(app, self.provider.get_tracer("tracerun"), self.propagator, self.flush)
+        tracer = self.provider.get_tracer("tracerun")
+        return TraceMiddleware(app, tracer, self.propagator, self.flush, self.keep)
 
     def listening(self) -> None:
         """Load the exporter; call it on the event loop when the server listens, before the first request."""
@@ -72,15 +75,27 @@ def build(settings: Settings, make_export: Callable[[], Export] = otlp_http) -> 
     if settings.disabled:
         return Telemetry(settings, None, propagator, None)
     flush = FlushProcessor(make_export, on_idle=settings.on_idle, deadline=settings.flush_deadline)
+    keep = _keep(settings, flush)
     provider = TracerProvider(
-        sampler=RatioSampler(settings.ratio),
+        sampler=RatioSampler(settings.ratio, settings.max_traces_per_second, record_rest=keep is not None),
         resource=_resource(),
         shutdown_on_exit=False,
         id_generator=PlatformIdGenerator(),
         span_limits=sdk_limits(),
     )
-    provider.add_span_processor(flush)
-    return Telemetry(settings, provider, propagator, flush)
+    provider.add_span_processor(flush if keep is None else keep)
+    return Telemetry(settings, provider, propagator, flush, keep)
+
+
+def _keep(settings: Settings, flush: FlushProcessor) -> KeepProcessor | None:
+    if not (settings.keep_errors or settings.keep_slower_than):
+        return None
+    return KeepProcessor(
+        flush,
+        errors=settings.keep_errors,
+        slower_than=settings.keep_slower_than,
+        max_traces_per_second=settings.max_traces_per_second,
+    )
 
 
 def _resource() -> Resource:

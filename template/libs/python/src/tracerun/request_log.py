@@ -1,0 +1,71 @@
+"""The log lines of one request: what came of it, and the exception that ended it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from tracerun.http_names import type_name
+from tracerun.logs import HTTP_REQUEST, TRACE_SAMPLED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.trace import SpanContext
+
+_access: Final = logging.getLogger("tracerun.access")
+_errors: Final = logging.getLogger("tracerun.error")
+_LOGGED: Final = "_tracerun_logged"
+
+
+class RequestLog:
+    """Writes one access line, with `httpRequest`; no query strings and no headers, both carry secrets.
+
+    Cloud Run logs each request as well, but not with the final decision about its trace. `tracerun.access` and
+    `tracerun.error` are the loggers.
+    """
+
+    __slots__ = ("_path", "_started", "_verb", "_version")
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        """`scope` is the ASGI scope of the request."""
+        self._verb = scope.get("method", "GET")
+        self._path = scope["path"]
+        self._version = scope.get("http_version", "1.1")
+        self._started = time.monotonic()
+
+    def ended(self, status: int, span: SpanContext, error: BaseException | None, *, kept: bool) -> None:
+        """Log the end of the request; `status` 0 means that there was no response, `kept` is the final decision."""
+        about = {"span_context": span, TRACE_SAMPLED: kept}
+        if isinstance(error, Exception):
+            _errors.error("%s: %s", type_name(error), error, exc_info=error, extra=about)
+            _mark(error)
+        if not _access.isEnabledFor(logging.INFO):
+            return
+        request: dict[str, Any] = {
+            "requestMethod": self._verb,
+            "requestUrl": self._path,
+            "protocol": f"HTTP/{self._version}",
+            "latency": f"{time.monotonic() - self._started:.6f}s",
+        }
+        if status:
+            request["status"] = status
+        outcome = str(status) if status else "no response"
+        _access.info("%s %s %s", self._verb, self._path, outcome, extra={HTTP_REQUEST: request, **about})
+
+
+class NotTwice(logging.Filter):
+    """Drops what a server logs of an exception that `RequestLog` has logged: late, and without the trace."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is logged."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not getattr(error, _LOGGED, False)
+
+
+def _mark(error: Exception) -> None:
+    try:
+        setattr(error, _LOGGED, True)
+    except AttributeError:  # a class with slots: it is logged twice then
+        return
