@@ -101,6 +101,7 @@ async def _show(system: System, expected: Expected, console: Console) -> None:
             system.url(expected.service) + expected.path,
             headers={"traceparent": f"00-{trace_id}-{new_span_id()}-00"},
         )
+    await system.all_logs()  # they are shown as they are read, so before the response
     console.print(f"{response.status_code} {response.text.strip()[:500]}\n", markup=False)
     if response.status_code != expected.status:
         raise StartFailed(f"{expected.request} was answered with {response.status_code}, expected {expected.status}")

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from tracerun.otlp import Outcome
+from tracerun.otlp import Answer, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +25,14 @@ class Recorder:
         self._open = threading.Event()
         self._open.set()
 
-    def __call__(self, spans: Sequence[ReadableSpan]) -> Outcome:
+    def __call__(self, spans: Sequence[ReadableSpan]) -> Answer:
         self.began.set()
         assert self._open.wait(10), "nobody released the export"
         self.batches.append(len(spans))
         outcome = self.outcomes.popleft() if self.outcomes else Outcome.DELIVERED
         if outcome is Outcome.DELIVERED:
             self.spans.extend(spans)
-        return outcome
+        return Answer(outcome)
 
     def hold(self) -> None:
         self._open.clear()

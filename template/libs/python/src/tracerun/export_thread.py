@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 
-from tracerun.otlp import Outcome
+from tracerun.otlp import Answer, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class ExportThread:
     def __init__(self, make_export: Callable[[], Export]) -> None:
         self._make_export = make_export
         self._export: Export | None = None
-        self._work: queue.SimpleQueue[tuple[Sequence[ReadableSpan], Callable[[Outcome], None]]] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[Sequence[ReadableSpan], Callable[[Answer], None]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -37,12 +37,12 @@ class ExportThread:
             self._thread = threading.Thread(target=self._run, name="tracerun-export", daemon=True)
             self._thread.start()
 
-    def submit(self, spans: Sequence[ReadableSpan], done: Callable[[Outcome], None]) -> None:
+    def submit(self, spans: Sequence[ReadableSpan], done: Callable[[Answer], None]) -> None:
         """Export `spans` in the thread, which then calls `done`."""
         self._work.put((spans, done))
         self.start()
 
-    def export_here(self, spans: Sequence[ReadableSpan]) -> Outcome:
+    def export_here(self, spans: Sequence[ReadableSpan]) -> Answer:
         """Export in the calling thread; blocks at most the exporter's time-out. Never raises."""
         # Otherwise an instrumented HTTP client would trace each export, and the export of that span, for ever.
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
@@ -53,7 +53,7 @@ class ExportThread:
                 return self._export(spans)
         except Exception:  # noqa: BLE001 (no export failure may reach a request)
             _log.exception("the exporter failed in a way it should not; its spans are tried again")
-            return Outcome.FAILED
+            return Answer(Outcome.FAILED)
 
     def _run(self) -> None:
         self._warm_up()

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace import SpanProcessor
 
+from tracerun.breaker import Breaker
 from tracerun.export_thread import ExportThread
-from tracerun.otlp import Outcome
+from tracerun.otlp import Answer, Outcome
 from tracerun.quiet import Tally
 from tracerun.span_queue import BATCH, SpanQueue
 
@@ -41,7 +42,7 @@ MAX_PACE: Final = 0.02
 FIRST_RETRY: Final = 0.05
 """Seconds before the one retry that held responses still wait for."""
 MAX_BACKOFF: Final = 15.0
-"""Seconds between exports at most while the back end fails; no response waits meanwhile."""
+"""Seconds between exports at most while the back end fails; it may ask for more by Retry-After."""
 DRAIN_BACKOFF: Final = 0.25
 """The same at shutdown, when there is no later."""
 _TURNS: Final = 2
@@ -65,7 +66,7 @@ class FlushProcessor(SpanProcessor):
         self._seen_request = False
         self._draining = False
         self._in_flight: list[ReadableSpan] = []
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[bool]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
         self._tick: asyncio.TimerHandle | None = None
@@ -74,6 +75,7 @@ class FlushProcessor(SpanProcessor):
         self._interrupted = False
         self._not_before = 0.0
         self._failures = 0
+        self._breaker = Breaker()
         self.lost = Tally(_log, "%d spans were lost: the back end refused them or was too slow for the queue")
         self._orphans = Tally(
             _log,
@@ -152,20 +154,22 @@ class FlushProcessor(SpanProcessor):
                 await asyncio.sleep(0)
                 if self._active or not self._pending():
                     return
-        if self._failures > 1:
-            if self._ready():
-                self._export()
-            return
         self._export_when_ready()
-        await self._acknowledged(self._deadline)
+        if not (self._breaker.is_open or self._is_overdue()) and not await self._acknowledged(self._deadline):
+            self._breaker.overdue()
 
-    async def _acknowledged(self, seconds: float) -> None:
+    def _is_overdue(self) -> bool:
+        """Tell whether the export on its way has missed the deadline already: nobody else waits for it."""
+        return bool(self._in_flight) and self._now() - self._started > self._deadline
+
+    async def _acknowledged(self, seconds: float) -> bool:
+        """Return True when there is nothing more to wait for, False after `seconds`."""
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
+        waiter: asyncio.Future[bool] = loop.create_future()
         self._waiters.append(waiter)
-        timer = loop.call_later(seconds, _resolve, waiter)
+        timer = loop.call_later(seconds, _resolve, waiter, False)  # noqa: FBT003 (the waiter's result)
         try:
-            await waiter
+            return await waiter
         finally:
             timer.cancel()
             with contextlib.suppress(ValueError):
@@ -174,7 +178,7 @@ class FlushProcessor(SpanProcessor):
     def _release(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            _resolve(waiter)
+            _resolve(waiter, in_time=True)
 
     def _bind(self) -> None:
         thread = threading.get_ident()
@@ -219,33 +223,38 @@ class FlushProcessor(SpanProcessor):
         self._next_try = None
         self._export()
 
-    def _done_in_thread(self, outcome: Outcome) -> None:
+    def _done_in_thread(self, answer: Answer) -> None:
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._done, outcome)
+                loop.call_soon_threadsafe(self._done, answer)
 
-    def _done(self, outcome: Outcome) -> None:
+    def _done(self, answer: Answer) -> None:
         batch, self._in_flight = self._in_flight, []
         now = self._now()
-        if outcome is Outcome.FAILED:
+        if answer.outcome is Outcome.FAILED:
             self._queue.put_back(batch)
-            self._failures += 1
-            longest = DRAIN_BACKOFF if self._draining else MAX_BACKOFF
-            self._not_before = now + min(FIRST_RETRY * 4 ** (self._failures - 1), longest)
-            if self._failures > 1:
-                self._release()
-            self._export_when_ready()
+            self._failed(now, answer.retry_after)
             return
-        if outcome is Outcome.REFUSED:
+        if answer.outcome is Outcome.REFUSED:
             self.lost.add(len(batch))
         self._failures = 0
+        self._breaker.acknowledged(in_time=now - self._started <= self._deadline)
         self._not_before = now + min((now - self._started) * PACE, MAX_PACE) if self._interrupted else now
         self._interrupted = False
         if not self._queue:
             self._release()
         elif self._waiters or len(self._queue) >= BATCH or self._draining:
             self._export_when_ready()
+
+    def _failed(self, now: float, retry_after: float) -> None:
+        self._failures = min(self._failures + 1, 10)
+        self._breaker.failed()
+        pause = max(min(FIRST_RETRY * 4 ** (self._failures - 1), MAX_BACKOFF), retry_after)
+        self._not_before = now + (min(pause, DRAIN_BACKOFF) if self._draining else pause)
+        if self._breaker.is_open or pause > self._deadline:
+            self._release()
+        self._export_when_ready()
 
     # -- the end
 
@@ -284,7 +293,7 @@ class FlushProcessor(SpanProcessor):
         while self._pending() and self._now() < end:
             batch = self._in_flight or self._queue.take()
             self._in_flight = []
-            if self._exports.export_here(batch) is Outcome.FAILED:
+            if self._exports.export_here(batch).outcome is Outcome.FAILED:
                 self._queue.put_back(batch)
                 return False
         return not self._pending()
@@ -299,6 +308,6 @@ class FlushProcessor(SpanProcessor):
         self.force_flush()
 
 
-def _resolve(waiter: asyncio.Future[None]) -> None:
+def _resolve(waiter: asyncio.Future[bool], in_time: bool) -> None:
     if not waiter.done():
-        waiter.set_result(None)
+        waiter.set_result(in_time)

@@ -84,5 +84,7 @@ def configure(stream: TextIO | None = None) -> None:
     if not output.isatty():
         handler.setFormatter(CloudLoggingFormatter())
     root.addHandler(handler)
+    # Its line for each request has the whole URL, with the query; the CLIENT span tells the rest.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     root.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
