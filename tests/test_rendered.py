@@ -57,7 +57,7 @@ BROKEN = {
     "unknown callee": (
         "    access: public",
         "    access: public\n    calls: [pricing]",
-        "topology.yaml:27: services.api.calls.0: there is no service pricing: there are api",
+        "topology.yaml:36: services.api.calls.0: there is no service pricing: there are api",
     ),
     "private": (
         "access: public",
@@ -84,11 +84,11 @@ BROKEN = {
         "backend: https://otlp.example",
         "is not supported by this version yet: leave it out",
     ),
-    "no entry": ("  api:", "  web:", "topology.yaml:22: services.api: is missing: add the entry service"),
+    "no entry": ("  api:", "  web:", "topology.yaml:31: services.api: is missing: add the entry service"),
     "second service": (
         "    access: public",
         "    access: public\n  stock:\n    framework: python-fastapi",
-        "topology.yaml:22: services: has 2 entries, this version supports 1: remove the others",
+        "topology.yaml:31: services: has 2 entries, this version supports 1: remove the others",
     ),
     "name": (
         "project: orders",
@@ -96,6 +96,53 @@ BROKEN = {
         'project: "Orders!" is not allowed: use 1 to 15 lower-case letters',
     ),
 }
+
+
+SERVICES = "services: {api: {framework: python-fastapi}}\n"
+ODD = {
+    "recursive alias": "project: &a [*a]\n",
+    "laughs": "a: &a [x]\nb: &b [*a,*a]\n",
+    "tag": "project: !!timestamp foo\n",
+    "key that is no text": "2020-01-01: x\n",
+    "empty": "",
+    "list": "- a\n",
+    "null services": "project: a\nregion: a-b1\nservices:\n",
+    "null service": "project: a\nregion: a-b1\nservices:\n  api:\n",
+    "not a number": "project: a\nregion: a-b1\nsampling: {ratio: .nan}\n" + SERVICES,
+    "tiny ratio": "project: a\nregion: a-b1\nsampling: {ratio: 1.0e-18}\n" + SERVICES,
+    "platform's variable": "project: a\nregion: a-b1\nservices: {api: {framework: python-fastapi, env: {PORT: '1'}}}\n",
+    "nested": "[" * 5000,
+    "control character": "project: \x01\n",
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_odd_yaml_is_one_line_as_well(own: Path, text: str) -> None:
+    (own / "topology.yaml").write_text(text)
+    result = make(own, "dev", "ONCE=1")
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("make")]
+    assert [line.partition(":")[0] for line in lines] == ["topology.yaml"], result.stderr
+    assert "Traceback" not in result.stderr
+
+
+EXPECTED = {
+    "requests: []\n": "requests: [] is not allowed: list at least one request",
+    "requests: &a [*a]\n": "the alias *a is not supported here",
+    "requests: [{request: items}]\n": "use a method and a path without spaces",
+    "requests: [{request: GET /, service: web}]\n": "there is no service web: there are api",
+    "requests: [{request: GET /, status: true}]\n": "must be a whole number, got true",
+    "requests: [{request: GET /, spans: [1]}]\n": "must be text, got 1",
+    "requests: [{reqest: GET /}]\n": "is no key here: did you mean request?",
+}
+
+
+@pytest.mark.parametrize("text", EXPECTED)
+def test_a_broken_expectation_is_said_line_by_line(own: Path, text: str) -> None:
+    (own / "e2e" / "expect.yaml").write_text(text)
+    result = make(own, "lint")
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("make")]
+    assert all(line.startswith("expect.yaml:") for line in lines), result.stderr
+    assert EXPECTED[text] in result.stderr
 
 
 @pytest.mark.parametrize("mistake", BROKEN)

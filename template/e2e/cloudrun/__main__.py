@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +15,9 @@ from rich.table import Table
 from cloudrun import dev, expect, topology
 from cloudrun.errors import CloudRunError
 from cloudrun.rules import IMITATED
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 
 def main() -> int:
@@ -31,18 +36,25 @@ def main() -> int:
     try:
         if arguments.command == "dev":
             console = Console(highlight=False)
-            asyncio.run(dev.once(project, console) if arguments.once else dev.watch(project, console))
+            asyncio.run(_until_signalled(dev.once(project, console) if arguments.once else dev.watch(project, console)))
         elif arguments.command == "check":
-            topology.load(project)
-            expect.load(project)
+            expect.load(project, topology.load(project).services)
         else:
             _print_rules()
     except CloudRunError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 0
     return 0
+
+
+async def _until_signalled(running: Coroutine[Any, Any, None]) -> None:
+    """Run until the end, or until a signal: what was started must not outlive a closed terminal."""
+    task = asyncio.ensure_future(running)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await task
 
 
 def _print_rules() -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from cloudrun.sampling import new_trace_id
+from cloudrun.sampling import new_span_id, new_trace_id
 from cloudrun.system import System
+from cloudrun.trace_headers import Caller, caller_of
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -32,6 +33,7 @@ class Reply:
     """A response, and the trace it belongs to."""
 
     trace_id: str
+    """Empty where the request named no trace in a form that can be read: the platform made one up."""
     status: int
     headers: Mapping[str, str]
     content: bytes
@@ -86,16 +88,16 @@ class CloudRun:
     ) -> Reply:
         """Send a request through the service's front end and return the whole response.
 
-        Unless `headers` has trace headers, it gets a trace id that the sampling rule keeps (if the ratio is above 0).
+        Unless `headers` names a trace, it gets a trace id that the sampling rule keeps (if the ratio is above 0).
         """
-        sent = dict(headers or {})
-        if not {"traceparent", "x-cloud-trace-context"} & {name.lower() for name in sent}:
-            sent["traceparent"] = f"00-{new_trace_id(self.system.topology.sampling.ratio)}-{'0' * 15}1-00"
-        with self._client.stream(method, self.url(service) + path, headers=sent, content=content) as response:
-            sender = response.extensions["network_stream"].get_extra_info("client_addr")
-            body = response.read()
-        log = next(log for log in reversed(self.system.requests) if log.client == sender)
-        return Reply(log.span.trace_id, response.status_code, response.headers, body)
+        sent = {name.lower(): value for name, value in (headers or {}).items()}
+        caller = caller_of([(name.encode(), value.encode("latin-1", "replace")) for name, value in sent.items()])
+        if caller is None and not {"traceparent", "x-cloud-trace-context"} & set(sent):
+            caller = Caller(new_trace_id(self.system.topology.sampling.ratio))
+            sent["traceparent"] = f"00-{caller.trace_id}-{new_span_id()}-00"
+        response = self._client.request(method, self.url(service) + path, headers=sent, content=content)
+        trace_id = "" if caller is None else caller.trace_id
+        return Reply(trace_id, response.status_code, response.headers, response.content)
 
     def url(self, service: str = "api") -> str:
         """Return the address of a service's front end, for clients of your own."""

@@ -19,8 +19,8 @@ def container_command(folder: Path) -> list[str]:
     dockerfile = folder / "Dockerfile"
     try:
         lines = dockerfile.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise StartFailed(f"{dockerfile}: cannot be read ({error.strerror}): every service has one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartFailed(f"{dockerfile}: cannot be read ({error}): every service has one") from error
     commands = [line.removeprefix("CMD").strip() for line in lines if line.startswith("CMD ")]
     try:
         command = json.loads(commands[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -27,6 +28,7 @@ _IGNORED: Final = {".venv", "__pycache__", "tests", ".pytest_cache", ".mypy_cach
 _SETTLED: Final = 0.3
 """Seconds without a new span after which a trace is shown."""
 _TRACE_LIMIT: Final = 10.0
+_REQUEST_LIMIT: Final = 30.0
 
 
 async def once(project: Path, console: Console) -> None:
@@ -34,10 +36,9 @@ async def once(project: Path, console: Console) -> None:
 
     Raises `CloudRunError` when a service does not start, a request fails or a trace does not arrive.
     """
-    expected = load(project)
     system = await _started(project, console)
     try:
-        for request in expected:
+        for request in load(project, system.topology.services):
             await _show(system, request, console)
         _say_proof(system, console)
     finally:
@@ -95,12 +96,15 @@ async def _show(system: System, expected: Expected, console: Console) -> None:
     ratio = system.topology.sampling.ratio
     trace_id = new_trace_id(ratio)
     console.print(f"\n{expected.method} {system.url(expected.service)}{expected.path}")
-    async with httpx.AsyncClient(trust_env=False) as client:
-        response = await client.request(
-            expected.method,
-            system.url(expected.service) + expected.path,
-            headers={"traceparent": f"00-{trace_id}-{new_span_id()}-00"},
-        )
+    async with httpx.AsyncClient(trust_env=False, timeout=_REQUEST_LIMIT) as client:
+        try:
+            response = await client.request(
+                expected.method,
+                system.url(expected.service) + expected.path,
+                headers={"traceparent": f"00-{trace_id}-{new_span_id()}-00"},
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise StartFailed(f"{expected.request} was not answered: {error!r}") from error
     await system.all_logs()  # they are shown as they are read, so before the response
     console.print(f"{response.status_code} {response.text.strip()[:500]}\n", markup=False)
     if response.status_code != expected.status:
@@ -121,7 +125,9 @@ async def _show_all(system: System, console: Console) -> None:
     shown: set[str] = set()
     while True:
         await system.store.changed()
-        await asyncio.sleep(_SETTLED)
+        with suppress(TimeoutError):
+            while True:
+                await asyncio.wait_for(system.store.changed(), _SETTLED)
         for trace_id in sorted(
             system.store.trace_ids() - shown, key=lambda key: system.store.trace(key).spans[0].start
         ):

@@ -42,7 +42,7 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
         "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={value}" for key, value in resource.items()),
         "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        "OTEL_TRACES_SAMPLER_ARG": f"{topology.sampling.ratio:g}",
+        "OTEL_TRACES_SAMPLER_ARG": repr(topology.sampling.ratio),
         "OTEL_SDK_DISABLED": "false",
         "TRACERUN_KEEP_ERRORS": str(topology.sampling.keep_errors).lower(),
         "TRACERUN_KEEP_SLOWER_THAN_MS": str(topology.sampling.keep_slower_than_ms),

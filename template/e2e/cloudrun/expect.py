@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudrun.errors import TopologyError
+from cloudrun.topology import ENTRY
+from cloudrun.topology_schema import schema_problems
 from cloudrun.yaml_source import YamlSource, read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
 FILE: Final = "expect.yaml"
-_KEYS: Final = {"request": str, "service": str, "status": int, "spans": list}
+SCHEMA: Final = Path(__file__).with_name("expect.schema.json")
 
 
 @dataclass(frozen=True)
@@ -33,37 +35,27 @@ class Expected:
         return f"{self.method} {self.path}"
 
 
-def load(project: Path) -> list[Expected]:
-    """Read e2e/expect.yaml of the project. Raises `TopologyError`: one line for each mistake."""
+def load(project: Path, services: Iterable[str]) -> list[Expected]:
+    """Read e2e/expect.yaml of the project, which has `services`.
+
+    Raises `TopologyError`: one line for each mistake, with file, line, key and cure.
+    """
     source = read_yaml(project / "e2e" / FILE)
-    entries = source.data.get("requests")
-    if not isinstance(entries, list) or not entries:
-        raise TopologyError(source.problem(["requests"], "must be a list with at least one request"))
-    problems = [problem for index, entry in enumerate(entries) for problem in _problems(source, index, entry)]
+    problems = [*schema_problems(source, SCHEMA)] or [*_unknown_services(source, list(services))]
     if problems:
         raise TopologyError("\n".join(problems))
-    return [
-        Expected(
-            method=entry["request"].split(" ")[0],
-            path=entry["request"].split(" ")[1],
-            service=entry.get("service", "api"),
-            status=entry.get("status", 200),
-            spans=tuple(entry.get("spans", ())),
-        )
-        for entry in entries
-    ]
+    return [_expected(entry) for entry in source.data["requests"]]
 
 
-def _problems(source: YamlSource, index: int, entry: Any) -> Iterator[str]:
-    path: tuple[str | int, ...] = ("requests", index)
-    if not isinstance(entry, dict):
-        yield source.problem(path, "must be a mapping with the key request")
-        return
-    for key, value in entry.items():
-        if key not in _KEYS:
-            yield source.problem((*path, key), f"is no key here: known are {', '.join(_KEYS)}")
-        elif not isinstance(value, _KEYS[key]):
-            yield source.problem((*path, key), f"must be of type {_KEYS[key].__name__}, got {value!r}")
-    words = str(entry.get("request", "")).split(" ")
-    if len(words) != 2 or not words[0].isupper() or not words[1].startswith("/"):  # noqa: PLR2004 (method and path)
-        yield source.problem((*path, "request"), "must be a method and a path, such as GET /items/1")
+def _expected(entry: Mapping[str, Any]) -> Expected:
+    method, _, path = entry["request"].partition(" ")
+    return Expected(method, path, entry.get("service", ENTRY), entry.get("status", 200), tuple(entry.get("spans", ())))
+
+
+def _unknown_services(source: YamlSource, services: list[str]) -> Iterator[str]:
+    for index, entry in enumerate(source.data["requests"]):
+        name = entry.get("service", ENTRY)
+        if name not in services:
+            yield source.problem(
+                ["requests", index, "service"], f"there is no service {name}: there are {', '.join(services)}"
+            )

@@ -151,6 +151,7 @@ class _Exchange:
         self._headers, self._span = at_front_end(list(request.headers), sampler)
         self._started = time.time_ns()
         self._status = 0
+        self._left = False
         self._ended = False
 
     async def run(self) -> None:
@@ -200,7 +201,7 @@ class _Exchange:
             writer.close()
 
     async def _break_off(self, reason: str) -> None:
-        nothing_sent = self._client.protocol.our_state in {h11.IDLE, h11.SEND_RESPONSE}
+        nothing_sent = not self._left and self._client.protocol.our_state in {h11.IDLE, h11.SEND_RESPONSE}
         if nothing_sent:
             self._status = _UNAVAILABLE
         self._end()
@@ -221,6 +222,7 @@ class _Exchange:
         # Watch for the client to leave, unless it may go on with another protocol: then `_tunnel` reads from it.
         may_switch = self._client.protocol.their_state not in {h11.DONE, h11.MUST_CLOSE}
         if not may_switch and await _has_left(self._client):
+            self._left = True
             container.writer.transport.abort()
 
     async def _download(self, container: _Peer) -> None:

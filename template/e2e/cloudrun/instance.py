@@ -132,6 +132,11 @@ class Instance:
             self.frozen = True
             self.freezes += 1
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the container has started and not ended."""
+        return self._processes is not None and self._processes.exit_code is None
+
     @imitates(SIGTERM)
     async def terminate(self) -> Exit:
         """Shut the instance down as the platform does, with CPU; SIGKILL after 10 s."""
@@ -149,6 +154,7 @@ class Instance:
     async def kill(self) -> int:
         """End the instance without any warning, frozen or not."""
         self._in_life_cycle = True
+        self.frozen = False
         self.processes.kill()
         return await self.processes.wait()
 

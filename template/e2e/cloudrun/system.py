@@ -73,7 +73,7 @@ class System:
         for front_end in self.front_ends.values():
             await front_end.stop()
         for instance in list(self._instances.values()):
-            if instance.processes.exit_code is None:
+            if instance.is_running:
                 await instance.kill()
         self._instances.clear()
         for part in self._surroundings():
@@ -117,7 +117,8 @@ class System:
     async def all_logs(self) -> list[LogLine]:
         """Return all lines that the services have written so far."""
         for instance in self._instances.values():
-            await instance.processes.output_read()
+            if instance.is_running:
+                await instance.processes.output_read()
         return list(self.logs)
 
     def _line(self, line: LogLine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,8 @@ SCHEMA: Final = "topology.schema.json"
 ENTRY: Final = "api"
 """The entry service: always there, always called so."""
 
+SMALLEST: Final = 1e-9
+"""Of numbers that are not 0: a smaller ratio keeps no trace in a lifetime."""
 TAKEN_NAMES: Final = frozenset({"database", "db", "upstream"})
 """Their `<NAME>_URL` or `<NAME>_…` variables mean something else."""
 
@@ -101,23 +104,34 @@ def _frozen(service: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reference_problems(source: YamlSource) -> Iterator[str]:
     services: dict[str, dict[str, Any]] = source.data["services"]
-    topics = source.data.get("topics", {})
+    topics: dict[str, dict[str, Any]] = source.data.get("topics", {})
+    yield from _number_problems(source)
     for name, service in services.items():
         if name in TAKEN_NAMES:
             yield source.problem(
                 ["services", name], f"{name} is taken by variables such as {name.upper()}_URL: choose another name"
             )
-        for key, known, what in (("calls", services, "service"), ("publishes", topics, "topic")):
-            for index, target in enumerate(service.get(key, [])):
-                if target not in known:
-                    close = difflib.get_close_matches(target, known, n=1)
-                    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
-                    yield source.problem(["services", name, key, index], f"there is no {what} {target}: {hint}")
-                elif target == name:
-                    yield source.problem(["services", name, key, index], "a service cannot call itself: remove it")
+        yield from _target_problems(source, ("services", name, "calls"), service.get("calls", []), services)
+        yield from _target_problems(source, ("services", name, "publishes"), service.get("publishes", []), topics)
     for topic, options in topics.items():
-        for index, subscriber in enumerate(options.get("subscribers", [])):
-            if subscriber not in services:
-                yield source.problem(
-                    ["topics", topic, "subscribers", index], f"there is no service {subscriber}: add it or remove this"
-                )
+        path = ("topics", topic, "subscribers")
+        yield from _target_problems(source, path, options.get("subscribers", []), services)
+
+
+def _number_problems(source: YamlSource) -> Iterator[str]:
+    for key, value in source.data.get("sampling", {}).items():
+        if isinstance(value, float) and not (math.isfinite(value) and (value == 0 or value >= SMALLEST)):
+            yield source.problem(["sampling", key], f"must be 0 or at least {SMALLEST}, got {value}")
+
+
+def _target_problems(
+    source: YamlSource, path: tuple[str, str, str], targets: list[str], known: Mapping[str, Any]
+) -> Iterator[str]:
+    what = "topic" if path[2] == "publishes" else "service"
+    for index, target in enumerate(targets):
+        if target not in known:
+            close = difflib.get_close_matches(target, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
+            yield source.problem([*path, index], f"there is no {what} {target}: {hint}")
+        elif path[2] == "calls" and target == path[1]:
+            yield source.problem([*path, index], "a service cannot call itself: remove it")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cloudrun.yaml_source import YamlSource
 
+_LONGEST_VALUE: Final = 80
 _TYPES: Final = {
     "object": "a mapping",
     "array": "a list",
@@ -79,7 +80,8 @@ class _Mistake:
 
     @property
     def text(self) -> str:
-        return json.dumps(self.found, default=str)
+        text = json.dumps(self.found, default=str)
+        return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} …"
 
     @property
     def cure(self) -> str:

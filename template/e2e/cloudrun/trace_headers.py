@@ -79,7 +79,7 @@ class PlatformSampler:
 @imitates(PARENT_REPLACED, TRACEPARENT_FILLED_IN, CLOUD_TRACE_HEADER, OTHER_HEADERS_PASS)
 def at_front_end(headers: Headers, sampler: PlatformSampler) -> tuple[Headers, PlatformSpan]:
     """Return the headers that the container sees, and the platform's span; names are in lower case."""
-    caller = _caller(headers)
+    caller = caller_of(headers) or Caller(new_trace_id())
     span = PlatformSpan(caller.trace_id, new_span_id(), caller.span_id, sampler.sample(forced=caller.sampled))
     flag = int(span.sampled)
     passed = [(name, value) for name, value in headers if name not in {b"traceparent", b"x-cloud-trace-context"}]
@@ -88,7 +88,8 @@ def at_front_end(headers: Headers, sampler: PlatformSampler) -> tuple[Headers, P
     return passed, span
 
 
-def _caller(headers: Headers) -> Caller:
+def caller_of(headers: Headers) -> Caller | None:
+    """Return what the caller's headers say; None when they name no trace."""
     for name, pattern in ((b"traceparent", _TRACEPARENT), (b"x-cloud-trace-context", _CLOUD_TRACE)):
         values = [value for found, value in headers if found == name]
         match = pattern.fullmatch(values[0]) if len(values) == 1 else None
@@ -99,4 +100,4 @@ def _caller(headers: Headers) -> Caller:
             return Caller(trace_id.decode(), span.decode(), bool(int(flags, 16) & 1))
         number = int(span or 0)
         return Caller(trace_id.decode(), f"{number:016x}" if 0 < number < _SPAN_IDS else None, flags == b"1")
-    return Caller(new_trace_id())
+    return None

@@ -30,13 +30,14 @@ class YamlSource:
             (self.lines[tuple(path[:end])] for end in range(len(path), -1, -1) if tuple(path[:end]) in self.lines), 1
         )
         key = ".".join(str(part) for part in path)
-        return f"{self.name}:{line}: {key + ': ' if key else ''}{text}"
+        return " ".join(f"{self.name}:{line}: {key + ': ' if key else ''}{text}".split())
 
 
 def read_yaml(path: Path) -> YamlSource:
     """Read `path`; raises `TopologyError` when it is missing, is no YAML, no mapping, or has a key twice."""
     try:
         text = path.read_text(encoding="utf-8")
+        _refuse_indirection(text, path.name)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except OSError as error:
@@ -49,7 +50,7 @@ def read_yaml(path: Path) -> YamlSource:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise TopologyError(f"{path.name}:{line}: is not valid YAML: {error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise TopologyError(f"{path.name}: is not valid YAML: {' '.join(str(error).split())}") from error
+        raise TopologyError(f"{path.name}: is not valid YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(data, dict) or not isinstance(node, yaml.MappingNode):
         raise TopologyError(f"{path.name}: must be a mapping of keys to values")
     lines: dict[tuple[str | int, ...], int] = {}
@@ -57,9 +58,22 @@ def read_yaml(path: Path) -> YamlSource:
     return YamlSource(path.name, data, lines)
 
 
+def _refuse_indirection(text: str, file: str) -> None:
+    """Raise for aliases and tags: they hide what a key holds, and can make a small file endless."""
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        tag = getattr(event, "tag", None)
+        if isinstance(event, yaml.AliasEvent) or tag is not None:
+            what = f"tag {tag}" if tag is not None else f"alias *{getattr(event, 'anchor', '')}"
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise TopologyError(f"{file}:{line}: the {what} is not supported here: write the value itself")
+
+
 def _walk(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], file: str) -> None:
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
+                line = key_node.start_mark.line + 1
+                raise TopologyError(f"{file}:{line}: {key_node.value!r:.40} is no name for a key: put it into quotes")
             key = (*path, str(key_node.value))
             line = key_node.start_mark.line + 1
             if key in lines:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudrun import CloudRun, Span, Trace, expect
+from cloudrun import CloudRun, Span, Trace, expect, topology
 
 PROJECT = Path(__file__).parents[2]
-REQUESTS = expect.load(PROJECT)
+REQUESTS = expect.load(PROJECT, topology.load(PROJECT).services)
 SINGLE_REQUESTS = 20
 
 

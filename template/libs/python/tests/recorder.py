@@ -32,7 +32,7 @@ class Recorder:
         outcome = self.outcomes.popleft() if self.outcomes else Outcome.DELIVERED
         if outcome is Outcome.DELIVERED:
             self.spans.extend(spans)
-        return Answer(outcome)
+        return Answer(outcome, lost=len(spans) if outcome is Outcome.REFUSED else 0)
 
     def hold(self) -> None:
         self._open.clear()

@@ -4,9 +4,11 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.sdk.trace import TracerProvider
 from recorder import Recorder
 
+from tracerun import flush as flush_module
 from tracerun.flush import FlushProcessor
 from tracerun.otlp import Outcome
 from tracerun.span_queue import CAPACITY
@@ -277,3 +279,72 @@ def test_only_one_thread_exports() -> None:
         assert service.recorder.batches == [1] * 20
 
     run(test)
+
+
+def test_a_span_that_ends_during_an_export_leaves_within_the_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flush_module, "TICK", 0.05)
+
+    async def test() -> None:
+        service = Service()
+        service.flush.request_started()
+        service.recorder.hold()
+        service.span("first")
+        await until(service.recorder.began.is_set)
+        service.span("second")
+        await asyncio.sleep(0.1)  # the tick passes while the export is on its way
+        service.recorder.release()
+        await until(lambda: service.recorder.names == ["first", "second"])
+
+    run(test)
+
+
+def test_spans_of_start_up_leave_when_the_server_listens() -> None:
+    async def test() -> None:
+        service = Service()
+        service.span("start-up")
+        service.flush.listening()
+        await until(lambda: service.recorder.names == ["start-up"])
+
+    run(test)
+
+
+def test_an_event_loop_that_ended_during_an_export_holds_nobody_up() -> None:
+    service = Service(deadline=0.05)
+    service.recorder.hold()
+
+    asyncio.run(service.request("old loop"))
+    service.recorder.release()
+
+    async def test() -> None:
+        service.flush.request_started()
+        await asyncio.wait_for(service.flush.request_finished(), LONG)
+        await service.request("new loop")
+        await service.flush.drain(LONG)
+        assert sorted(service.recorder.names) == ["new loop", "old loop"]
+
+    run(test)
+
+
+def test_drain_lets_running_requests_end_and_counts_what_ends_later(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        service = Service()
+        service.flush.request_started()
+        draining = asyncio.create_task(service.flush.drain(LONG))
+        await asyncio.sleep(0)
+        service.span("of a running request")
+        assert not draining.done()
+        await service.flush.request_finished()
+        await asyncio.wait_for(draining, LONG)
+        assert service.recorder.names == ["of a running request"]
+        service.span("too late")
+        assert service.flush.lost.total == 1
+
+    run(test)
+    assert "1 spans were lost" in caplog.text
+
+
+def test_a_flush_leaves_the_callers_context_alone() -> None:
+    service = Service()
+    service.span("a")
+    service.flush.force_flush()
+    assert get_value(_SUPPRESS_INSTRUMENTATION_KEY) is None

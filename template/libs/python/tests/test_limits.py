@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link, SpanContext
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
-from tracerun.limits import KEY_BYTES, NAME_BYTES, REQUEST_ATTRIBUTES, VALUE_BYTES, within_limits
-from tracerun.span_queue import BATCH, SpanQueue
+from tracerun.limits import DESCRIPTION_BYTES, KEY_BYTES, NAME_BYTES, REQUEST_ATTRIBUTES, VALUE_BYTES, within_limits
+from tracerun.span_queue import BATCH, BATCH_BYTES, CAPACITY_BYTES, SpanQueue
 
 CONTEXT = SpanContext(1, 1, is_remote=False)
 
@@ -34,8 +35,40 @@ def test_names_keys_and_values_are_cut_in_bytes_and_stay_text() -> None:
     assert len(cut.events[0].name.encode()) == NAME_BYTES
 
 
-def test_lone_surrogates_are_no_obstacle() -> None:
-    assert within_limits(ReadableSpan("\ud800" * NAME_BYTES, CONTEXT)).name
+def test_lone_surrogates_are_no_obstacle_wherever_they_stand() -> None:
+    bad = "no item called \ud800"
+    span = ReadableSpan(
+        bad,
+        CONTEXT,
+        resource=Resource({}),
+        attributes={bad: bad, "list": [bad], "map": {bad: bad}},
+        events=[Event(bad, {bad: bad})],
+        links=[Link(CONTEXT, {bad: bad})],
+        status=Status(StatusCode.ERROR, bad),
+        kind=SpanKind.SERVER,
+        start_time=1,
+        end_time=2,
+    )
+    sent = encode_spans([within_limits(span)]).SerializeToString()
+    assert sent.count(b"no item called ?") == 12
+
+
+def test_a_status_description_is_cut() -> None:
+    span = ReadableSpan("s", CONTEXT, status=Status(StatusCode.ERROR, "ä" * 100_000))
+    assert len((within_limits(span).status.description or "").encode()) == DESCRIPTION_BYTES
+
+
+def test_the_queue_is_bounded_in_bytes() -> None:
+    queue = SpanQueue()
+    resource = Resource({})
+    accepted = 0
+    while queue.offer(ReadableSpan("s", CONTEXT, resource=resource, attributes={"text": "x" * 60_000})):
+        accepted += 1
+    assert accepted == CAPACITY_BYTES // (60_000 + 1024)
+    assert len(queue.take()) == BATCH_BYTES // (60_000 + 1024)
+    while len(queue):
+        queue.take()
+    assert queue.offer(ReadableSpan("s", CONTEXT, resource=resource))
 
 
 def test_a_batch_has_no_more_attributes_than_one_export_may() -> None:

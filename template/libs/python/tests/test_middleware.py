@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from fastapi import APIRouter, FastAPI, HTTPException, Path, Request, Response, WebSocket
+from fastapi import APIRouter, FastAPI, HTTPException, Path, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 from opentelemetry import trace
@@ -43,6 +45,14 @@ async def inner(part: str) -> str:
     return part
 
 
+tenants = FastAPI()
+
+
+@tenants.get("/items/{id}")
+async def tenant_item(item_id: Annotated[int, Path(alias="id")]) -> int:
+    return item_id
+
+
 @app.get("/crash")
 async def crash() -> None:
     raise RuntimeError("broken")
@@ -80,6 +90,12 @@ async def socket(websocket: WebSocket, room: str) -> None:
     await websocket.close()
 
 
+@app.websocket("/patient")
+async def patient(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.receive_text()
+
+
 @app.middleware("http")
 async def splits_the_body(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     return await call_next(request)
@@ -87,6 +103,7 @@ async def splits_the_body(request: Request, call_next: Callable[[Request], Await
 
 app.include_router(router, prefix="/v1")
 app.mount("/mounted", mounted)
+app.mount("/t/{tenant}", tenants)
 
 
 @pytest.fixture
@@ -106,6 +123,7 @@ def server_span(recorder: Recorder) -> ReadableSpan:
         ("/items/7?token=secret", "GET /items/{id}", "/items/{id}"),
         ("/v1/orders/x", "GET /v1/orders/{order}", "/v1/orders/{order}"),
         ("/mounted/inner/x", "GET /mounted/inner/{part}", "/mounted/inner/{part}"),
+        ("/t/42/items/7", "GET /t/{tenant}/items/{id}", "/t/{tenant}/items/{id}"),
         ("/sync/x", "GET /sync/{name}", "/sync/{name}"),
         ("/nowhere", "GET", None),
         ("/nothing", "GET /nothing", "/nothing"),
@@ -185,3 +203,48 @@ def test_a_websocket_is_one_server_span(client: TestClient, recorder: Recorder) 
     assert span.name == "GET /socket/{room}"
     assert (span.attributes or {})["http.response.status_code"] == 101
     assert (span.attributes or {})["network.protocol.name"] == "websocket"
+
+
+def test_a_root_path_is_no_part_of_the_route(telemetry: Telemetry, recorder: Recorder) -> None:
+    with TestClient(telemetry.traced(app), root_path="/api/v1") as client:
+        assert client.get("/api/v1/items/7").status_code == 200
+    assert server_span(recorder).name == "GET /items/{id}"
+
+
+@pytest.mark.parametrize("code", [1000, 1001])
+def test_a_websocket_that_the_client_closes_normally_is_no_error(
+    client: TestClient, telemetry: Telemetry, recorder: Recorder, code: int
+) -> None:
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/patient") as websocket:
+        websocket.close(code)
+    assert telemetry.flush is not None
+    telemetry.flush.force_flush()
+    assert server_span(recorder).status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize("path", ["/raise", "/return"])
+def test_a_500_of_the_servers_own_waits_too(telemetry: Telemetry, recorder: Recorder, path: str) -> None:
+    async def raw(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 (ASGI's signature)
+        if scope["path"] == "/raise":
+            raise RuntimeError("before the response")
+
+    async def request() -> None:
+        scope = {"type": "http", "method": "GET", "path": path, "http_version": "1.1", "headers": []}
+        with contextlib.suppress(RuntimeError):
+            await telemetry.traced(raw)(scope, None, None)  # type: ignore[arg-type]
+        span = server_span(recorder)
+        assert span.status.status_code is StatusCode.ERROR
+        assert (span.attributes or {})["http.response.status_code"] == 500
+
+    asyncio.run(request())
+
+
+def test_a_request_that_cannot_be_traced_is_served_and_the_next_ones_wait_as_before(
+    telemetry: Telemetry, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TestClient(telemetry.traced(app)) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(type(telemetry.propagator), "extract", lambda *_, **__: 1 / 0)
+            assert client.get("/items/7").status_code == 200
+        assert client.get("/items/7").status_code == 200
+        assert server_span(recorder).name == "GET /items/{id}"

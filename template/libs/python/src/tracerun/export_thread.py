@@ -7,9 +7,10 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 
 from tracerun.otlp import Answer, Outcome
+from tracerun.quiet import OncePerMinute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +31,9 @@ class ExportThread:
         self._work: queue.SimpleQueue[tuple[Sequence[ReadableSpan], Callable[[Answer], None]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
+        _log.addFilter(OncePerMinute())
 
     def start(self) -> None:
         """Start the thread, so that the import of the exporter does not wait for the first span."""
@@ -39,32 +43,39 @@ class ExportThread:
 
     def submit(self, spans: Sequence[ReadableSpan], done: Callable[[Answer], None]) -> None:
         """Export `spans` in the thread, which then calls `done`."""
+        self._idle.clear()
         self._work.put((spans, done))
         self.start()
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Return True once nothing that was submitted is on its way any more, False after `seconds`."""
+        return self._idle.wait(seconds)
 
     def export_here(self, spans: Sequence[ReadableSpan]) -> Answer:
         """Export in the calling thread; blocks at most the exporter's time-out. Never raises."""
         # Otherwise an instrumented HTTP client would trace each export, and the export of that span, for ever.
-        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
         try:
-            with self._lock:
-                if self._export is None:
-                    self._export = self._make_export()
-                return self._export(spans)
+            return self._made()(spans)
         except Exception:  # noqa: BLE001 (no export failure may reach a request)
-            _log.exception("the exporter failed in a way it should not; its spans are tried again")
+            _log.warning("the exporter raised; its spans are tried again", exc_info=True)
             return Answer(Outcome.FAILED)
+        finally:
+            detach(token)
 
-    def _run(self) -> None:
-        self._warm_up()
-        while True:
-            spans, done = self._work.get()
-            done(self.export_here(spans))
-
-    def _warm_up(self) -> None:
+    def _made(self) -> Export:
         with self._lock:
             if self._export is None:
-                try:
-                    self._export = self._make_export()
-                except Exception:  # noqa: BLE001 (no export failure may reach a request)
-                    _log.exception("the exporter cannot be made; it is tried again at each export")
+                self._export = self._make_export()
+            return self._export
+
+    def _run(self) -> None:
+        try:
+            self._made()
+        except Exception:  # noqa: BLE001 (no export failure may reach a request)
+            _log.warning("the exporter cannot be made; it is tried again at each export", exc_info=True)
+        while True:
+            spans, done = self._work.get()
+            answer = self.export_here(spans)
+            done(answer)
+            self._idle.set()

@@ -9,6 +9,7 @@ before its last byte, until every queued span is acknowledged.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import threading
@@ -65,6 +66,7 @@ class FlushProcessor(SpanProcessor):
         self._active = 0
         self._seen_request = False
         self._draining = False
+        self._drained = False
         self._in_flight: list[ReadableSpan] = []
         self._waiters: list[asyncio.Future[bool]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,8 +100,8 @@ class FlushProcessor(SpanProcessor):
             self.deliver(span)
 
     def deliver(self, span: ReadableSpan) -> None:
-        """Queue a span, sampled or not."""
-        if not self._queue.offer(span):
+        """Queue a span, sampled or not; after the end of `drain` it is counted as lost."""
+        if self._drained or not self._queue.offer(span):
             self.lost.add(1)
             return
         if self._loop is None:
@@ -113,7 +115,11 @@ class FlushProcessor(SpanProcessor):
     def _queued(self) -> None:
         if len(self._queue) >= BATCH and not self._backing_off():
             self._export()
-        elif self._tick is None and self._loop is not None:
+        else:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._tick is None and self._loop is not None:
             self._tick = self._loop.call_later(TICK, self._on_tick)
 
     def _on_tick(self) -> None:
@@ -127,6 +133,7 @@ class FlushProcessor(SpanProcessor):
         """Make the exporter now: the server listens, and start-up still has CPU."""
         self._bind()
         self._exports.start()
+        self._export()  # what start-up has left
 
     def request_started(self) -> None:
         """Count an active request; it takes over the duty to wait from those that are held."""
@@ -142,7 +149,12 @@ class FlushProcessor(SpanProcessor):
 
         With `hold` false the response is over already (the client left): the export starts, nothing waits.
         """
-        self._active -= 1
+        if asyncio.get_running_loop() is not self._loop:  # another server has taken over in this process
+            return
+        self._active = max(self._active - 1, 0)
+        if self._draining:
+            self._release()
+            return
         if self._active or not self._pending():
             return
         if not (hold and self._on_idle):
@@ -181,13 +193,14 @@ class FlushProcessor(SpanProcessor):
             _resolve(waiter, in_time=True)
 
     def _bind(self) -> None:
-        thread = threading.get_ident()
-        if self._loop is None or self._loop_thread != thread or self._loop.is_closed():
-            self._loop = asyncio.get_running_loop()
-            self._loop_thread = thread
-            self._active = 0
-            self._waiters = []
-            self._tick = self._next_try = None
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        self._loop = loop
+        self._loop_thread = threading.get_ident()
+        self._active = 0
+        self._waiters = []
+        self._tick = self._next_try = None
 
     # -- exports
 
@@ -225,9 +238,14 @@ class FlushProcessor(SpanProcessor):
 
     def _done_in_thread(self, answer: Answer) -> None:
         loop = self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
+        try:
+            if loop is not None:
                 loop.call_soon_threadsafe(self._done, answer)
+        except RuntimeError:  # the loop has ended: nobody else touches the state
+            batch, self._in_flight = self._in_flight, []
+            if answer.outcome is Outcome.FAILED:
+                self._queue.put_back(batch)
+            self.lost.add(answer.lost)
 
     def _done(self, answer: Answer) -> None:
         batch, self._in_flight = self._in_flight, []
@@ -236,8 +254,7 @@ class FlushProcessor(SpanProcessor):
             self._queue.put_back(batch)
             self._failed(now, answer.retry_after)
             return
-        if answer.outcome is Outcome.REFUSED:
-            self.lost.add(len(batch))
+        self.lost.add(answer.lost)
         self._failures = 0
         self._breaker.acknowledged(in_time=now - self._started <= self._deadline)
         self._not_before = now + min((now - self._started) * PACE, MAX_PACE) if self._interrupted else now
@@ -246,6 +263,8 @@ class FlushProcessor(SpanProcessor):
             self._release()
         elif self._waiters or len(self._queue) >= BATCH or self._draining:
             self._export_when_ready()
+        else:
+            self._arm()
 
     def _failed(self, now: float, retry_after: float) -> None:
         self._failures = min(self._failures + 1, 10)
@@ -259,7 +278,10 @@ class FlushProcessor(SpanProcessor):
     # -- the end
 
     async def drain(self, seconds: float) -> None:
-        """Deliver what is queued, within `seconds`; what is left then is counted as lost."""
+        """Let running requests end and deliver what is queued, within `seconds`; what is left then counts as lost.
+
+        What ends later is lost too, and said so: there is nobody to deliver it any more.
+        """
         self._draining = True
         self._bind()
         self._not_before = min(self._not_before, self._now() + DRAIN_BACKOFF)
@@ -268,9 +290,10 @@ class FlushProcessor(SpanProcessor):
             self._next_try = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._pending():
+                while self._pending() or self._active:
                     self._export_when_ready()
                     await self._acknowledged(seconds)
+        self._drained = True
         left = len(self._queue) + len(self._in_flight)
         if left:
             self.lost.add(left)
@@ -287,15 +310,19 @@ class FlushProcessor(SpanProcessor):
             if threading.get_ident() == self._loop_thread:
                 self._export()
                 return not self._pending()
-            asyncio.run_coroutine_threadsafe(self._flushed(timeout_millis / 1000), loop).result()
+            flushed = asyncio.run_coroutine_threadsafe(self._flushed(timeout_millis / 1000), loop)
+            with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
+                flushed.result(timeout_millis / 1000)
             return not self._pending()
         end = self._now() + timeout_millis / 1000
-        while self._pending() and self._now() < end:
-            batch = self._in_flight or self._queue.take()
-            self._in_flight = []
-            if self._exports.export_here(batch).outcome is Outcome.FAILED:
+        self._exports.wait_until_idle(timeout_millis / 1000)
+        while self._queue and self._now() < end:
+            batch = self._queue.take()
+            answer = self._exports.export_here(batch)
+            if answer.outcome is Outcome.FAILED:
                 self._queue.put_back(batch)
                 return False
+            self.lost.add(answer.lost)
         return not self._pending()
 
     async def _flushed(self, seconds: float) -> None:

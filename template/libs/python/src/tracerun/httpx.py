@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
+# A proxy until the set-up, which may come later than this import.
+_tracer = trace.get_tracer("tracerun")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -96,8 +98,7 @@ class _ClientSpan:
         }
         if port is not None:
             attributes[SERVER_PORT] = port
-        # The tracer is asked for each time: the client may be made before the set-up.
-        self._span = trace.get_tracer("tracerun").start_span(span_name(method), None, SpanKind.CLIENT, attributes)
+        self._span = _tracer.start_span(span_name(method), None, SpanKind.CLIENT, attributes)
         propagate.inject(request.headers, set_span_in_context(self._span))
 
     def responded(self, response: httpx.Response) -> None:
@@ -127,6 +128,9 @@ class _AsyncBody(httpx.AsyncByteStream):
         try:
             async for chunk in self._inner:
                 yield chunk
+        except GeneratorExit:  # the reader has enough
+            self._span.end()
+            raise
         except BaseException as error:
             self._span.fail(error)
             raise
@@ -147,6 +151,9 @@ class _Body(httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self._inner
+        except GeneratorExit:  # the reader has enough
+            self._span.end()
+            raise
         except BaseException as error:
             self._span.fail(error)
             raise

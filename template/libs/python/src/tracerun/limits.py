@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
-from opentelemetry.trace import Link
+from opentelemetry.trace import Link, Status
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
@@ -25,8 +25,11 @@ LINKS: Final = 128
 REQUEST_ATTRIBUTES: Final = 8192
 """Attributes of resource, spans, events and links together in one ResourceSpans, so in one export."""
 
-# UTF-8 needs at most 4 bytes a character: a string shorter than this needs no counting.
-_BYTES_PER_CHARACTER: Final = 4
+DESCRIPTION_BYTES: Final = 4096
+"""Of a status; the API names no limit."""
+
+_FIXED_BYTES: Final = 1024
+_ATTRIBUTE_BYTES: Final = 32
 _NUMBER_BYTES: Final = 8
 
 
@@ -51,6 +54,7 @@ def within_limits(span: ReadableSpan) -> ReadableSpan:
     """Return `span` itself if it is within the limits, else a copy whose names, keys and values are cut to them."""
     if (
         _fits(span.name, NAME_BYTES)
+        and _fits(span.status.description or "", DESCRIPTION_BYTES)
         and all(_fits(event.name, NAME_BYTES) for event in span.events)
         and all(_all_fit(attributes) for attributes in _all_attributes(span))
     ):
@@ -66,7 +70,7 @@ def within_limits(span: ReadableSpan) -> ReadableSpan:
         ],
         links=[Link(link.context, _cut_all(link.attributes)) for link in span.links],
         kind=span.kind,
-        status=span.status,
+        status=_cut_status(span.status),
         start_time=span.start_time,
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
@@ -81,8 +85,29 @@ def _all_attributes(span: ReadableSpan) -> list[Mapping[str, AnyValue] | None]:
     ]
 
 
+def approximate_bytes(span: ReadableSpan) -> int:
+    """Return about how much memory `span` takes, in bytes: what its texts take, and a fixed part."""
+    size = _FIXED_BYTES + len(span.status.description or "")
+    for attributes in _all_attributes(span):
+        for value in (attributes or {}).values():
+            size += len(value) if isinstance(value, (str, bytes)) else _ATTRIBUTE_BYTES
+    return size
+
+
 def _fits(text: str, limit: int) -> bool:
-    return len(text) * _BYTES_PER_CHARACTER <= limit or len(text.encode("utf-8", "replace")) <= limit
+    """Tell whether `text` can be sent as it is: short enough, and no lone surrogates, which UTF-8 cannot say."""
+    if text.isascii():
+        return len(text) <= limit
+    try:
+        return len(text.encode()) <= limit
+    except UnicodeEncodeError:
+        return False
+
+
+def _cut_status(status: Status) -> Status:
+    if status.description is None:
+        return status
+    return Status(status.status_code, _cut(status.description, DESCRIPTION_BYTES))
 
 
 def _all_fit(attributes: Mapping[str, AnyValue] | None) -> bool:
@@ -90,7 +115,21 @@ def _all_fit(attributes: Mapping[str, AnyValue] | None) -> bool:
 
 
 def _value_fits(value: AnyValue) -> bool:
-    return _fits(value, VALUE_BYTES) if isinstance(value, str) else _size(value) <= VALUE_BYTES
+    if isinstance(value, str):
+        return _fits(value, VALUE_BYTES)
+    if isinstance(value, (Mapping, Sequence)) and not isinstance(value, bytes):
+        return _size(value) <= VALUE_BYTES and _is_encodable(value)
+    return _size(value) <= VALUE_BYTES
+
+
+def _is_encodable(value: AnyValue) -> bool:
+    if isinstance(value, str):
+        return _fits(value, VALUE_BYTES)
+    if isinstance(value, bytes):
+        return True
+    if isinstance(value, Mapping):
+        return all(_is_encodable(key) and _is_encodable(item) for key, item in value.items())
+    return not isinstance(value, Sequence) or all(_is_encodable(item) for item in value)
 
 
 def _size(value: AnyValue) -> int:
@@ -119,9 +158,9 @@ def _cut_value(value: AnyValue) -> AnyValue:
     if isinstance(value, bytes):
         return value[:VALUE_BYTES]
     if isinstance(value, Mapping):
-        return dict(_first_that_fit(value.items()))
+        return {_cut(key, KEY_BYTES): _cut_value(item) for key, item in _first_that_fit(value.items())}
     if isinstance(value, Sequence):
-        return list(_first_that_fit(value))
+        return [_cut_value(item) for item in _first_that_fit(value)]
     return value
 
 

@@ -11,10 +11,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context
 
+from tracerun.quiet import OncePerMinute
 from tracerun.request_log import RequestLog
 from tracerun.response_progress import ResponseProgress
 from tracerun.server_span import ServerSpan
@@ -35,8 +39,10 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_SWITCHING_PROTOCOLS = 101
-_FORBIDDEN = 403
+_NORMAL_CLOSE = frozenset({1000, 1001})
+
+_log = logging.getLogger(__name__)
+_log.addFilter(OncePerMinute())
 
 
 class TraceMiddleware:
@@ -67,7 +73,12 @@ class TraceMiddleware:
             await self._app(scope, receive, send)
             return
         self._flush.request_started()
-        exchange = _Exchange(self, ServerSpan(self._tracer, self._propagator, scope), scope, send)
+        try:
+            exchange = _Exchange(self, ServerSpan(self._tracer, self._propagator, scope), scope, send)
+        except Exception:  # noqa: BLE001 (tracing is never in the way of a request)
+            _log.warning("a request is not traced", exc_info=True)
+            await self._untraced(scope, receive, send)
+            return
         token = context.attach(exchange.span.context)
         try:
             await self._app(scope, receive, exchange.send)
@@ -78,6 +89,12 @@ class TraceMiddleware:
             await exchange.broken_off()
         finally:
             context.detach(token)
+
+    async def _untraced(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            await self.finish(hold=False)
 
     async def finish(self, *, hold: bool) -> None:
         """End a request; see `FlushProcessor.request_finished`."""
@@ -111,26 +128,42 @@ class _Exchange:
     async def _end(self, error: BaseException | None, *, hold: bool) -> None:
         self._complete = True
         status = self._progress.status
-        error = self.span.end(status, error)
-        span = self.span.span_context
-        self._log.ended(status, span, error, kept=self._middleware.kept(span))
-        await self._middleware.finish(hold=hold)
+        try:
+            error = self.span.end(status, error)
+            span = self.span.span_context
+            self._log.ended(status, span, error, kept=self._middleware.kept(span))
+        finally:
+            await self._middleware.finish(hold=hold)
 
     def _completes(self, message: Message) -> bool:
         kind = message["type"]
         if not self._websocket:
             return self._progress.completes(message)
         if kind == "websocket.accept":
-            self._progress.status = _SWITCHING_PROTOCOLS
+            self._progress.status = HTTPStatus.SWITCHING_PROTOCOLS
             return False
         if kind == "websocket.close":
-            self._progress.status = self._progress.status or _FORBIDDEN
+            self._progress.status = self._progress.status or HTTPStatus.FORBIDDEN
             return True
         return kind.startswith("websocket.http.response.") and self._progress.completes(
             {**message, "type": kind.removeprefix("websocket.")}
         )
 
     async def broken_off(self, error: BaseException | None = None) -> None:
-        """End what the app left without completing it: the client went away, or the app failed in the middle."""
-        if not self._complete:
-            await self._end(error, hold=False)
+        """End what the app left without completing it: the client went away, or the app failed.
+
+        Where nothing has been sent yet the server answers with a 500 of its own, which waits.
+        """
+        if self._complete:
+            return
+        if error is not None and _is_normal_close(error):
+            error = None
+        unanswered = not (self._websocket or self._progress.status or isinstance(error, asyncio.CancelledError))
+        if unanswered:
+            self._progress.status = HTTPStatus.INTERNAL_SERVER_ERROR
+        await self._end(error, hold=unanswered)
+
+
+def _is_normal_close(error: BaseException) -> bool:
+    """Tell whether a client has closed its WebSocket as it should: Starlette raises that from `receive`."""
+    return type(error).__name__ == "WebSocketDisconnect" and getattr(error, "code", None) in _NORMAL_CLOSE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -14,6 +14,7 @@ from tracerun.quiet import OncePerMinute
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import requests
     from opentelemetry.sdk.trace import ReadableSpan
 
 TIMEOUT: Final = 0.75
@@ -30,7 +31,15 @@ _FINAL: Final = frozenset(
         HTTPStatus.UNPROCESSABLE_ENTITY,
     }
 )
-_EXPORTER_LOG: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+LARGEST_REQUEST: Final = 60 << 20
+"""Bytes; the exporter sends no more than 64 MiB."""
+
+_NOISY: Final = (
+    "opentelemetry.attributes",
+    "opentelemetry.exporter.otlp.proto.common._internal",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+)
+"""Loggers with a line for every export or value; what is lost is counted and said by the processor."""
 
 
 class Outcome(Enum):
@@ -50,6 +59,8 @@ class Answer:
     outcome: Outcome
     retry_after: float = 0.0
     """Seconds for which it asked to be left alone."""
+    lost: int = 0
+    """Spans of a delivered or refused export that it did not take."""
 
 
 class Export(Protocol):
@@ -66,7 +77,8 @@ def otlp_http() -> Export:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415
 
-    logging.getLogger(_EXPORTER_LOG).addFilter(OncePerMinute())
+    for name in _NOISY:
+        logging.getLogger(name).addFilter(OncePerMinute())
     last: requests.Response | None = None
 
     def remember(response: requests.Response, *_: Any, **__: Any) -> None:
@@ -80,13 +92,57 @@ def otlp_http() -> Export:
     def export(spans: Sequence[ReadableSpan]) -> Answer:
         nonlocal last
         last = None
-        if exporter.export([within_limits(span) for span in spans]) is SpanExportResult.SUCCESS:
-            return Answer(Outcome.DELIVERED)
-        if last is None:
-            return Answer(Outcome.FAILED)
-        return Answer(_outcome(last.status_code), _seconds(last.headers.get("retry-after", "")))
+        if exporter.export(spans) is SpanExportResult.SUCCESS:
+            return Answer(Outcome.DELIVERED, lost=_rejected(last))
+        if last is None:  # it never left: the back end is away, or these spans cannot be encoded
+            return Answer(Outcome.FAILED) if _can_be_sent(spans) else Answer(Outcome.REFUSED, lost=len(spans))
+        answer = Answer(_outcome(last.status_code), _seconds(last.headers.get("retry-after", "")))
+        return replace(answer, lost=len(spans)) if answer.outcome is Outcome.REFUSED else answer
 
-    return export
+    return lambda spans: saving_the_others(export, [within_limits(span) for span in spans])
+
+
+def saving_the_others(export: Export, spans: Sequence[ReadableSpan]) -> Answer:
+    """Export `spans`; if they are refused, look for the ones at fault by halving, and deliver the others.
+
+    Where both halves are refused it is not about single spans, and all are lost.
+    """
+    answer = export(spans)
+    if answer.outcome is not Outcome.REFUSED or len(spans) == 1:
+        return answer
+    half = len(spans) // 2
+    parts = (spans[:half], spans[half:])
+    answers = [export(part) for part in parts]
+    if all(part.outcome is Outcome.REFUSED for part in answers):
+        return answer
+    lost = 0
+    for part, said in zip(parts, answers, strict=True):
+        if said.outcome is Outcome.REFUSED and len(part) > 1:
+            lost += saving_the_others(export, part).lost
+        else:
+            lost += len(part) if said.outcome is Outcome.FAILED else said.lost
+    return Answer(Outcome.DELIVERED, lost=lost)
+
+
+def _rejected(response: requests.Response | None) -> int:
+    """Return how many spans a back end says it has rejected: https://opentelemetry.io/docs/specs/otlp/#partial-success-1."""
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 (see the module's docstring)
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse  # noqa: PLC0415
+
+    try:
+        message = ExportTraceServiceResponse.FromString(response.content if response is not None else b"")
+    except DecodeError:  # success in no form that OTLP knows
+        return 0
+    return max(int(message.partial_success.rejected_spans), 0)
+
+
+def _can_be_sent(spans: Sequence[ReadableSpan]) -> bool:
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415
+
+    try:
+        return bool(encode_spans(spans).ByteSize() <= LARGEST_REQUEST)
+    except Exception:  # noqa: BLE001 (whatever it is, another try will not help)
+        return False
 
 
 def _outcome(status: int) -> Outcome:

@@ -47,6 +47,8 @@ READ_HEADERS: Final = frozenset({TRACEPARENT, TRACESTATE, ORIGINAL_TRACEPARENT, 
 # Sampled (bit 0) and random (bit 1) are all that W3C Trace Context level 2 defines; senders may set others.
 _KNOWN_FLAGS: Final = 0x03
 
+_LONGEST_CLOUD_TRACE: Final = 80
+
 _INCOMING: Final = create_key("tracerun-incoming")
 _w3c: Final = TraceContextTextMapPropagator()
 _cloud: Final = CloudTraceOneWayPropagator()
@@ -140,7 +142,11 @@ def _platform_context(carrier: CarrierT, getter: Getter[CarrierT]) -> SpanContex
         found = _remote_span(_w3c.extract(carrier, Context(), getter))
         if found is not None:
             return found
-    return _remote_span(_cloud.extract(carrier, Context(), getter))
+    # The longest well-formed value is shorter; the propagator would try to read a flag of any length as a number.
+    legacy = getter.get(carrier, X_CLOUD_TRACE_CONTEXT)
+    if not legacy or len(legacy) > 1 or len(legacy[0]) > _LONGEST_CLOUD_TRACE:
+        return None
+    return _remote_span(_cloud.extract({X_CLOUD_TRACE_CONTEXT: legacy[0]}, Context()))
 
 
 def _original_parent(carrier: CarrierT, getter: Getter[CarrierT], platform: SpanContext) -> SpanContext | None:

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from tracerun import logs
 from tracerun.request_log import NotTwice
@@ -62,6 +63,14 @@ def serve(target: str) -> None:
     _server(config, telemetry).run()
 
 
+def _give_up(running: int) -> NoReturn:
+    """End the process now: the event loop would wait without limit for handlers that cannot be cancelled."""
+    _log.warning("%d requests did not end in time and were given up", running)
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
+
+
 def _port(text: str) -> int:
     if not (text.isdecimal() and 0 < int(text) < 1 << 16):
         sys.exit(f"PORT must be a number from 1 to 65535, got {text!r}")
@@ -76,7 +85,7 @@ def _server(config: uvicorn.Config, telemetry: Telemetry) -> uvicorn.Server:
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
             # uvicorn's own also raises the signal again at the end, which would make every shutdown an error (143).
-            if self.should_exit:
+            if self.should_exit and sig == signal.SIGINT:
                 self.force_exit = True
             self.should_exit = True
 
@@ -92,5 +101,7 @@ def _server(config: uvicorn.Config, telemetry: Telemetry) -> uvicorn.Server:
                 _log.warning("the app's shutdown took more than %.1f s and was given up", SHUTDOWN_LIMIT)
             finally:
                 await telemetry.drain(DRAIN_LIMIT)
+                if self.server_state.tasks:
+                    _give_up(len(self.server_state.tasks))
 
     return Server(config)

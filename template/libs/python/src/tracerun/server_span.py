@@ -96,14 +96,25 @@ class ServerSpan:
 
 
 def route_template(scope: Mapping[str, Any]) -> str | None:
-    """Return the route that FastAPI or Starlette matched, as `/items/{id}`, with the prefixes of routers and mounts."""
+    """Return the route that FastAPI matched, as `/items/{id}`, with the prefixes of routers and mounts.
+
+    A `root_path` that the server or the app was given is no part of `url.path`, and so none of the route.
+    """
     included = scope.get("fastapi", {}).get("effective_route_context")
     route = scope.get("route") if included is None else included
     path = getattr(route, "path_format", None) or getattr(route, "path", None)
     if not isinstance(path, str):
         return None
-    mounted = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
-    return f"{mounted}{path}"
+    mounted = scope["root_path"].removeprefix(scope["app_root_path"]) if "app_root_path" in scope else ""
+    return f"{_named(mounted, scope.get('path_params', {}))}{path}"
+
+
+def _named(mounted: str, parameters: Mapping[str, Any]) -> str:
+    """Return the path of a mount with the names of its parameters for their values, which are unbounded."""
+    if not mounted or not parameters:
+        return str(mounted)
+    names = {str(value): "{" + name + "}" for name, value in parameters.items()}
+    return "/".join(names.get(segment, segment) for segment in mounted.split("/"))
 
 
 def _trace_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:

@@ -14,6 +14,10 @@ _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
+LONGEST_DEADLINE: Final = 10.0
+"""Seconds that a response may be told to wait at most."""
+_LONGEST_NUMBER: Final = 16
+
 HEALTH_PATH: Final = "/health"
 """Path of the probes; they are neither traced nor counted as requests."""
 
@@ -91,9 +95,9 @@ class Settings:
             ),
             flush_deadline=read(
                 "TRACERUN_FLUSH_DEADLINE_MS",
-                _milliseconds,
+                _deadline,
                 default.flush_deadline,
-                "a number of milliseconds, 0 or more",
+                "a number of milliseconds from 0 to 10000",
             ),
         )
 
@@ -113,7 +117,14 @@ def _rate(text: str) -> float:
 
 
 def _milliseconds(text: str) -> float:
-    seconds = int(text) / 1000
-    if seconds < 0:
+    milliseconds = int(text) if len(text) < _LONGEST_NUMBER else -1
+    if milliseconds < 0:
+        raise ValueError(text)
+    return milliseconds / 1000
+
+
+def _deadline(text: str) -> float:
+    seconds = _milliseconds(text)
+    if seconds > LONGEST_DEADLINE:
         raise ValueError(text)
     return seconds

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from tracerun.limits import REQUEST_ATTRIBUTES, attribute_count
+from tracerun.limits import REQUEST_ATTRIBUTES, approximate_bytes, attribute_count
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 CAPACITY: Final = 4096
-"""Spans that wait at most: at the usual 1 to 2 KiB a span, 4 to 8 MiB."""
+"""Spans that wait at most."""
+CAPACITY_BYTES: Final = 32 << 20
+"""About how many bytes they take at most; the smallest Cloud Run container has 512 MiB."""
 BATCH: Final = 512
 """Spans in one export at most, as in all published samples for the Telemetry API."""
+BATCH_BYTES: Final = 4 << 20
+"""About how many bytes one export has at most."""
 
 
 class SpanQueue:
@@ -21,32 +25,41 @@ class SpanQueue:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._spans: deque[ReadableSpan] = deque()
+        self._spans: deque[tuple[ReadableSpan, int]] = deque()
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._spans)
 
     def offer(self, span: ReadableSpan) -> bool:
         """Append `span` and return True, or return False when the queue is full."""
-        if len(self._spans) >= self._capacity:
+        size = approximate_bytes(span)
+        if len(self._spans) >= self._capacity or self._bytes + size > CAPACITY_BYTES:
             return False
-        self._spans.append(span)
+        self._spans.append((span, size))
+        self._bytes += size
         return True
 
     def take(self) -> list[ReadableSpan]:
         """Remove and return the oldest spans: at most `BATCH`, with at most `REQUEST_ATTRIBUTES` attributes."""
         batch: list[ReadableSpan] = []
-        room = REQUEST_ATTRIBUTES
+        attributes, size = REQUEST_ATTRIBUTES, BATCH_BYTES
         while self._spans and len(batch) < BATCH:
-            span = self._spans[0]
+            span, span_size = self._spans[0]
             if not batch:
-                room -= len(span.resource.attributes)
-            room -= attribute_count(span)
-            if batch and room < 0:
+                attributes -= len(span.resource.attributes)
+            attributes -= attribute_count(span)
+            size -= span_size
+            if batch and (attributes < 0 or size < 0):
                 break
-            batch.append(self._spans.popleft())
+            self._spans.popleft()
+            self._bytes -= span_size
+            batch.append(span)
         return batch
 
     def put_back(self, batch: list[ReadableSpan]) -> None:
         """Put spans that were not delivered back to the front, in their order."""
-        self._spans.extendleft(reversed(batch))
+        for span in reversed(batch):
+            size = approximate_bytes(span)
+            self._spans.appendleft((span, size))
+            self._bytes += size
