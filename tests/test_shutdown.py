@@ -52,18 +52,36 @@ def test_a_dead_back_end_delays_the_end_by_no_more_than_its_limit_and_the_loss_i
     assert any("2 spans were lost" in line for line in run.logs()), run.logs()
 
 
-def test_a_request_that_does_not_end_is_given_up_and_the_spans_still_leave(
-    start: Callable[..., CloudRun], shapes: Path, journal: Journal
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/slow?seconds=60", "/cleanup"])
+def test_a_request_that_does_not_end_is_cancelled_and_its_spans_still_leave(
+    start: Callable[..., CloudRun], shapes: Path, journal: Journal, path: str
 ) -> None:
     run = start(shapes)
     with ThreadPoolExecutor() as clients:
-        reply = clients.submit(run.get, "/slow?seconds=60")
-        until(lambda: sum(journal.started().values()) == 1, "the span's start")
+        reply = clients.submit(run.get, path)
+        until(lambda: sum(journal.started().values()) >= 1, "the span's start")
         ended = run.terminate()
         assert reply.exception() is not None or reply.result().status >= 500
     assert ended.code == 0, run.logs()
     assert 5 < ended.seconds < 10
     assert run.span_ids() == journal.started()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/stuck", "/stubborn"])
+def test_a_request_that_cannot_be_cancelled_is_left_behind_before_the_platform_kills(
+    start: Callable[..., CloudRun], shapes: Path, journal: Journal, path: str
+) -> None:
+    run = start(shapes)
+    run.get("/plain")
+    with ThreadPoolExecutor() as clients:
+        clients.submit(run.get, path)
+        until(lambda: sum(journal.started().values()) == 3, "the span's start")
+        ended = run.terminate()
+    assert ended.code == 0, run.logs()
+    assert ended.seconds < 10
+    assert any("did not end in time and was given up" in line for line in run.logs())
 
 
 @pytest.mark.parametrize("port", ["0", "http", "65536"])

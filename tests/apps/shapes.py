@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 import warnings
 
 from app.journal import keep_journal
@@ -117,6 +118,28 @@ async def endless():
 async def slow(seconds: float):
     await asyncio.sleep(seconds)
     return {"kind": "slow"}
+
+
+@app.get("/stuck")
+def stuck():
+    time.sleep(60)
+
+
+@app.get("/stubborn")
+async def stubborn():
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(60)
+
+
+@app.get("/cleanup")
+async def cleanup():
+    with tracer.start_as_current_span("child"):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.3)
 
 
 @app.post("/echo")

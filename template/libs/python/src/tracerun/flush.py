@@ -46,6 +46,8 @@ MAX_BACKOFF: Final = 15.0
 """Seconds between exports at most while the back end fails; it may ask for more by Retry-After."""
 DRAIN_BACKOFF: Final = 0.25
 """The same at shutdown, when there is no later."""
+LAST_CALL: Final = 1.0
+"""Seconds that `drain` waits for requests that the server has cancelled."""
 _TURNS: Final = 2
 """Turns of the event loop in which requests that are already in the socket buffers can start."""
 
@@ -284,15 +286,16 @@ class FlushProcessor(SpanProcessor):
         """
         self._draining = True
         self._bind()
+        last_call = self._now() + LAST_CALL
         self._not_before = min(self._not_before, self._now() + DRAIN_BACKOFF)
         if self._next_try is not None:
             self._next_try.cancel()
             self._next_try = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._pending() or self._active:
+                while self._pending() or (self._active and self._now() < last_call):
                     self._export_when_ready()
-                    await self._acknowledged(seconds)
+                    await self._acknowledged(LAST_CALL if self._active else seconds)
         self._drained = True
         left = len(self._queue) + len(self._in_flight)
         if left:

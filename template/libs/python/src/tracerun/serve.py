@@ -12,7 +12,9 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+import threading
+import time
+from typing import TYPE_CHECKING, Final
 
 from tracerun import logs
 from tracerun.request_log import NotTwice
@@ -30,6 +32,9 @@ SHUTDOWN_LIMIT: Final = 6.5
 """Seconds for the requests and the app's own shutdown together."""
 DRAIN_LIMIT: Final = 3.0
 """Seconds in which the last spans are delivered: a limit of their own, whatever the requests took."""
+
+EXIT_LIMIT: Final = 9.0
+"""Seconds after which the process ends even if a handler cannot be cancelled."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,9 +68,15 @@ def serve(target: str) -> None:
     _server(config, telemetry).run()
 
 
-def _give_up(running: int) -> NoReturn:
-    """End the process now: the event loop would wait without limit for handlers that cannot be cancelled."""
-    _log.warning("%d requests did not end in time and were given up", running)
+def _end_by(seconds: float) -> None:
+    """End the process in `seconds` if it has not ended by itself: Python waits without limit for threads and tasks."""
+    watchdog = threading.Timer(max(seconds, 0.3), _give_up)
+    watchdog.daemon = True
+    watchdog.start()
+
+
+def _give_up() -> None:
+    _log.warning("a handler or thread did not end in time and was given up")
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
@@ -94,6 +105,7 @@ def _server(config: uvicorn.Config, telemetry: Telemetry) -> uvicorn.Server:
             telemetry.listening()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            started = time.monotonic()
             try:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(super().shutdown(sockets), SHUTDOWN_LIMIT)
@@ -101,7 +113,6 @@ def _server(config: uvicorn.Config, telemetry: Telemetry) -> uvicorn.Server:
                 _log.warning("the app's shutdown took more than %.1f s and was given up", SHUTDOWN_LIMIT)
             finally:
                 await telemetry.drain(DRAIN_LIMIT)
-                if self.server_state.tasks:
-                    _give_up(len(self.server_state.tasks))
+                _end_by(EXIT_LIMIT - (time.monotonic() - started))
 
     return Server(config)
