@@ -81,7 +81,6 @@ def test_a_request_that_cannot_be_cancelled_is_left_behind_before_the_platform_k
         ended = run.terminate()
     assert ended.code == 0, run.logs()
     assert ended.seconds < 10
-    assert any("did not end in time and was given up" in line for line in run.logs())
 
 
 @pytest.mark.parametrize("port", ["0", "http", "65536"])

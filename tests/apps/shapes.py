@@ -120,6 +120,12 @@ async def slow(seconds: float):
     return {"kind": "slow"}
 
 
+@app.post("/name")
+async def name(request: Request):
+    given = (await request.json())["name"]
+    tracer.start_span(f"pricing {given}").end()
+
+
 @app.get("/stuck")
 def stuck():
     time.sleep(60)

@@ -1,0 +1,71 @@
+"""`billing: instance`: the CPU stays, so no response waits, and spans leave in the background."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.project import FOLDERS, NOT_COPIED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cloudrun import CloudRun
+
+    from tests.conftest import Journal
+
+
+@pytest.fixture(scope="module")
+def always_on(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import shutil  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("always-on") / "orders"
+    shutil.copytree(shapes, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    for name in FOLDERS:
+        (folder / name / ".venv").symlink_to((shapes / name / ".venv").resolve())
+    topology = folder / "topology.yaml"
+    assert "billing: request" in topology.read_text()
+    topology.write_text(topology.read_text().replace("billing: request", "billing: instance"))
+    return folder
+
+
+def test_it_is_never_frozen_and_spans_arrive_by_themselves(start: Callable[..., CloudRun], always_on: Path) -> None:
+    run = start(always_on)
+    reply = run.get("/plain")
+    assert not run.instance().frozen
+    run.wait_for_trace(reply.trace_id, 2)
+    assert run.instance().freezes == 0
+
+
+def test_no_response_waits_for_a_slow_back_end(
+    start: Callable[..., CloudRun], always_on: Path, journal: Journal
+) -> None:
+    run = start(always_on)
+    run.back_end(delay=0.4)
+    began = time.monotonic()
+    for _ in range(10):
+        run.get("/plain")
+    assert time.monotonic() - began < 2, "responses waited for the back end"
+    assert run.terminate().code == 0
+    assert run.span_ids() == journal.started()
+    assert sum(run.span_ids().values()) == 20
+
+
+def test_a_burst_and_sigterm_lose_nothing(start: Callable[..., CloudRun], always_on: Path, journal: Journal) -> None:
+    run = start(always_on)
+    with ThreadPoolExecutor(8) as clients:
+        list(clients.map(lambda _: run.get("/plain"), range(200)))
+    assert run.terminate().code == 0
+    assert run.span_ids() == journal.started()
+    assert sum(run.span_ids().values()) == 400
+
+
+def test_work_after_the_response_is_done_and_nothing_warns(start: Callable[..., CloudRun], always_on: Path) -> None:
+    run = start(always_on)
+    reply = run.get("/background")
+    run.wait_for_trace(reply.trace_id, 2)
+    assert not any("no request was active" in line for line in run.logs())
