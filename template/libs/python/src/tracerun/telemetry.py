@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.version import __version__ as opentelemetry_version
 
 from tracerun.flush import FlushProcessor
+from tracerun.instrumentations import load_instrumentations
 from tracerun.keep import KeepProcessor
 from tracerun.limits import sdk_limits
 from tracerun.middleware import TraceMiddleware
@@ -59,13 +60,15 @@ class Telemetry:
 def setup(environ: Mapping[str, str] | None = None, *, make_export: Callable[[], Export] = otlp_http) -> Telemetry:
     """Set up tracing for this process from `environ` (default: the process's own) and return it.
 
-    Sets OpenTelemetry's global tracer provider and propagator. Nothing is patched, so it does not matter what was
-    imported before. A value that cannot be used is reported in one WARNING, and its default serves.
+    Sets OpenTelemetry's global tracer provider and propagator, and loads the instrumentations that are installed. The
+    server side is not patched, so it does not matter what was imported before. A value that cannot be used is reported
+    in one WARNING, and its default serves.
     """
     telemetry = build(Settings.from_environment(os.environ if environ is None else environ), make_export)
     if telemetry.provider is not None:
         trace.set_tracer_provider(telemetry.provider)
         propagate.set_global_textmap(telemetry.propagator)
+        load_instrumentations()
     return telemetry
 
 
