@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -58,10 +57,6 @@ def bill(folder: Path, billing: str) -> Path:
     topology = folder / "topology.yaml"
     assert "billing: request" in topology.read_text()
     topology.write_text(topology.read_text().replace("billing: request", f"billing: {billing}"))
-    schema = folder / "topology.schema.json"
-    content = json.loads(schema.read_text())
-    content["properties"]["billing"].pop("x-not-yet", None)
-    schema.write_text(json.dumps(content))
     return folder
 
 
