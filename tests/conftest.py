@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections import Counter
@@ -11,10 +12,29 @@ import pytest
 from cloudrun import CloudRun
 from filelock import FileLock
 
+from tests.collector_binary import collector_binary
 from tests.project import FOLDERS, NOT_COPIED, make, render, with_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+def pytest_configure() -> None:
+    # Whatever this machine has on its PATH: the Telemetry API stands in but where a test asks for the collector.
+    os.environ["COLLECTOR_BINARY"] = ""
+
+
+@pytest.fixture(scope="session")
+def otelcol() -> Path:
+    """The collector of tests/collector."""
+    return collector_binary()
+
+
+@pytest.fixture
+def collector(otelcol: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every service of the test has the real collector beside it."""
+    monkeypatch.setenv("COLLECTOR_BINARY", str(otelcol))
+    return otelcol
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,17 @@ LIBRARY: Final = "template/libs/python/"
 AT_ONCE: Final = 2
 TESTS_FAILED: Final = 1
 """pytest's exit code for it; any other but 0 means that the tests did not run."""
-LEFT_OUT: Final = (".git", ".venv", ".uv", ".demo", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
+LEFT_OUT: Final = (
+    ".git",
+    ".venv",
+    ".uv",
+    ".cache",
+    ".demo",
+    "__pycache__",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,9 @@ class Result:
 def copy_to(folder: Path) -> Path:
     tree = folder / "tracerun"
     shutil.copytree(REPOSITORY, tree, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    (tree / ".venv").symlink_to(REPOSITORY / ".venv")
+    (REPOSITORY / ".cache").mkdir(exist_ok=True)
+    for shared in (".venv", ".cache"):
+        (tree / shared).symlink_to(REPOSITORY / shared)
     return tree
 
 

@@ -87,6 +87,23 @@ def test_spans_are_stored_whatever_the_encoding_of_the_body(run: CloudRun) -> No
     assert run.span_ids()["02" * 8] == before + 3
 
 
+def signed(run: CloudRun, authorization: str | None) -> httpx.Response:
+    sent = {"content-type": "application/x-protobuf"} | ({"authorization": authorization} if authorization else {})
+    body = request().SerializeToString()
+    return httpx.post(run.system.telemetry_api.signed_url + "/v1/traces", content=body, headers=sent, trust_env=False)
+
+
+def test_without_a_token_of_the_metadata_servers_nothing_is_stored(run: CloudRun) -> None:
+    token = metadata(run, "/instance/service-accounts/default/token").json()["access_token"]
+    before = run.span_ids()
+    for wrong in (None, "Bearer", "Bearer x", f"Basic {token}", f"Bearer {token}x", token):
+        response = signed(run, wrong)
+        assert (response.status_code, "UNAUTHENTICATED" in response.text) == (401, True), wrong
+    assert run.span_ids() == before
+    assert signed(run, f"Bearer {token}").status_code == 200
+    assert run.span_ids() != before
+
+
 def test_an_export_without_project_is_refused_whole(run: CloudRun) -> None:
     before = run.span_ids()
     response = export(run, request(project=False).SerializeToString())

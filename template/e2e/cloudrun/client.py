@@ -146,8 +146,16 @@ class CloudRun:
         """Start a new instance after `terminate` or `kill`."""
         self._call(self.system.start_instance, service)
 
+    def kill_collector(self, service: str = "api") -> None:
+        """End the instance's collector alone, without any warning."""
+        self._call(self.system.instance(service).collector.kill)
+
+    def start_collector(self, service: str = "api", *, environment: Mapping[str, str] | None = None) -> None:
+        """Start a new collector after `kill_collector`, with `environment` on top of its variables."""
+        self._call(self.system.instance(service).start_collector, environment or {})
+
     def logs(self, service: str = "api") -> list[str]:
-        """Return what the service wrote, line by line."""
+        """Return what a service wrote, line by line; its collector is the service `NAME/collector`."""
         return [line.text for line in self._call(self.system.all_logs) if line.service == service]
 
     # -- what stands around

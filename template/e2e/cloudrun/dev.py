@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-_WATCHED: Final = ("services", "libs", "topology.yaml")
+_WATCHED: Final = ("services", "libs", "collector", "topology.yaml")
 _IGNORED: Final = {".venv", "__pycache__", "tests", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
 _SETTLED: Final = 0.3
 """Seconds without a new span after which a trace is shown."""
@@ -66,7 +66,9 @@ async def _run_until(changed: asyncio.Event, project: Path, console: Console) ->
         console.print("waiting for a change …")
         await changed.wait()
         return
-    console.print("press Ctrl-C to end; a change in services/, libs/ or topology.yaml restarts the services")
+    console.print(
+        "press Ctrl-C to end; a change in services/, libs/, collector/ or topology.yaml restarts the services"
+    )
     showing = asyncio.create_task(_show_all(system, console))
     try:
         await changed.wait()
@@ -84,12 +86,18 @@ async def _started(project: Path, console: Console) -> System:
     began = time.monotonic()
     with console.status(f"starting {names} …"):
         await system.start()
-    console.print(f"started {names} in {time.monotonic() - began:.1f} s; the Telemetry API stands in for the collector")
+    took = time.monotonic() - began
+    console.print(f"started {names} in {took:.1f} s; {_collector(system)}", soft_wrap=True)
     for name in system.topology.services:
         console.print(f"  {name}: {system.url(name)}")
     if system.topology.sampling.ratio == 0:
         console.print(Text("sampling.ratio is 0 in topology.yaml: no trace is kept", style="yellow"))
     return system
+
+
+def _collector(system: System) -> str:
+    binary = system.collector_binary
+    return "the Telemetry API stands in for the collector" if binary is None else f"the collector is {binary}"
 
 
 async def _show(system: System, expected: Expected, console: Console) -> None:

@@ -23,6 +23,9 @@ class Addresses:
     """Where this run's parts listen: URLs without a path."""
 
     otlp: str
+    """Where services export to."""
+    telemetry_api: str
+    """Where collectors export to."""
     metadata: str
     upstream: str
     services: Mapping[str, str] = field(default_factory=dict)

@@ -8,28 +8,25 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import httpx
-
 from cloudrun import environment
 from cloudrun.command import container_command, tool_path
-from cloudrun.errors import StartFailed
+from cloudrun.errors import NotSimulated, StartFailed
 from cloudrun.log_lines import readable
 from cloudrun.ports import free_port
+from cloudrun.probe import until_healthy
 from cloudrun.processes import Processes
-from cloudrun.rules import CPU_WHILE_ACTIVE, SIGTERM, STARTUP_PROBE, imitates
+from cloudrun.rules import CPU_WHILE_ACTIVE, SIDECAR_CPU, SIDECAR_ORDER, SIGTERM, imitates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from cloudrun.collector import Collector
     from cloudrun.topology import Service, Topology
 
 HEALTH_PATH: Final = "/health"
-STARTUP_LIMIT: Final = 60.0
-"""Seconds in which the start-up probe must succeed; Cloud Run allows up to 240."""
 GRACE: Final = 10.0
 """Seconds between SIGTERM and SIGKILL."""
-_PROBE_EVERY: Final = 0.02
 
 # Of the machine's own environment a container sees nothing but what programs need to run at all.
 _PASSED: Final = ("HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
@@ -40,13 +37,15 @@ class Exit:
     """How an instance ended."""
 
     code: int
-    """Exit code; negative for the signal that ended it."""
+    """Exit code of the service; negative for the signal that ended it."""
     seconds: float
-    """From SIGTERM to the end."""
+    """From SIGTERM to the end of the last container."""
+    collector: int | None = None
+    """Exit code of the collector, where there is one."""
 
 
 class Instance:
-    """One container of one service."""
+    """The container of one service, and its collector's where there is one."""
 
     def __init__(
         self,
@@ -56,6 +55,7 @@ class Instance:
         addresses: environment.Addresses,
         extra: Mapping[str, str],
         on_line: Callable[[str], None],
+        collector: Collector | None = None,
     ) -> None:
         """`extra` are variables on top of the contract, for tests."""
         self.service = service
@@ -77,6 +77,7 @@ class Instance:
             **extra,
         }
         self._processes: Processes | None = None
+        self._collector = collector
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -90,24 +91,25 @@ class Instance:
             raise StartFailed(f"{self.service.name} was not started")
         return self._processes
 
-    @imitates(STARTUP_PROBE)
-    async def start(self) -> None:
-        """Start the container and return when its start-up probe succeeds; idle, so without CPU.
+    @property
+    def collector(self) -> Collector:
+        """The collector beside the service. Raises `NotSimulated` where the Telemetry API stands in for it."""
+        if self._collector is None:
+            raise NotSimulated(f"{self.service.name} has no collector: set COLLECTOR_BINARY")
+        return self._collector
 
-        Raises `StartFailed` with its last line when it ends or does not answer.
+    @imitates(SIDECAR_ORDER)
+    async def start(self) -> None:
+        """Start the containers and return when their start-up probes succeed; idle, so without CPU.
+
+        Raises `StartFailed` with the last line of the container that ends or does not answer.
         """
+        if self._collector is not None:
+            await self._collector.start()
         command = container_command(self._folder)
         self._processes = await Processes.start(command, self._folder, self._environment, self._line)
-        end = time.monotonic() + STARTUP_LIMIT
-        async with httpx.AsyncClient(trust_env=False) as client:
-            while not await _is_healthy(client, self.port):
-                if self._processes.exit_code is not None:
-                    await self._processes.wait()
-                    raise StartFailed(f"{self.service.name} ended with {self._processes.exit_code}: {self._last_line}")
-                if time.monotonic() > end:
-                    self._processes.kill()
-                    raise StartFailed(f"{self.service.name} did not answer {HEALTH_PATH}: {self._last_line}")
-                await asyncio.sleep(_PROBE_EVERY)
+        health = f"http://127.0.0.1:{self.port}{HEALTH_PATH}"
+        await until_healthy(self.service.name, self._processes, health, lambda: self._last_line)
         self._in_life_cycle = False
         self._take_cpu_if_idle()
 
@@ -116,26 +118,28 @@ class Instance:
         self.active += 1
         if self.frozen:
             self.frozen = False
-            self.processes.thaw()
+            for container in self._running():
+                container.thaw()
 
     def end_request(self) -> None:
         """End a request; when this returns an idle instance has no CPU any more."""
         self.active -= 1
         self._take_cpu_if_idle()
 
-    @imitates(CPU_WHILE_ACTIVE)
+    @imitates(CPU_WHILE_ACTIVE, SIDECAR_CPU)
     def _take_cpu_if_idle(self) -> None:
         if self.active or self.frozen or self._has_cpu_always or self._in_life_cycle:
             return
         if self.processes.exit_code is None:
-            self.processes.freeze()
+            for container in self._running():
+                container.freeze()
             self.frozen = True
             self.freezes += 1
 
     @property
     def is_running(self) -> bool:
-        """Whether the container has started and not ended."""
-        return self._processes is not None and self._processes.exit_code is None
+        """Whether a container has started and not ended."""
+        return bool(self._running())
 
     @imitates(SIGTERM)
     async def terminate(self) -> Exit:
@@ -143,29 +147,46 @@ class Instance:
         started = time.monotonic()
         self._in_life_cycle = True
         self.frozen = False
-        self.processes.thaw()
-        self.processes.terminate()
+        running = self._running()
+        for container in running:
+            container.thaw()
+        for container in running:
+            container.terminate()
+        ended = asyncio.gather(*(container.wait() for container in running))
         try:
-            code = await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(self.processes.wait())), GRACE)
+            await asyncio.wait_for(asyncio.shield(ended), GRACE)
         except TimeoutError:
-            code = await self.kill()
-        return Exit(code, time.monotonic() - started)
+            await self.kill()
+            await ended
+        code = await self.processes.wait()
+        collector = None if self._collector is None else self._collector.processes.exit_code
+        return Exit(code, time.monotonic() - started, collector)
 
-    async def kill(self) -> int:
+    async def kill(self) -> None:
         """End the instance without any warning, frozen or not."""
         self._in_life_cycle = True
         self.frozen = False
-        self.processes.kill()
-        return await self.processes.wait()
+        running = self._running()
+        for container in running:
+            container.kill()
+        for container in running:
+            await container.wait()
+
+    async def start_collector(self, extra: Mapping[str, str]) -> None:
+        """Start the collector anew after it has ended; like the service it has CPU only while requests are active."""
+        await self.collector.start(extra)
+        if self.frozen:
+            self.collector.processes.freeze()
+
+    async def output_read(self) -> None:
+        """Return when every line is read that the running containers have written so far."""
+        for container in self._running():
+            await container.output_read()
+
+    def _running(self) -> list[Processes]:
+        containers = [self._processes, None if self._collector is None else self._collector.started]
+        return [container for container in containers if container is not None and container.exit_code is None]
 
     def _line(self, line: str) -> None:
         self._last_line = readable(line).strip().rpartition("\n")[2] or self._last_line
         self._on_line(line)
-
-
-async def _is_healthy(client: httpx.AsyncClient, port: int) -> bool:
-    try:
-        response = await client.get(f"http://127.0.0.1:{port}{HEALTH_PATH}", timeout=1)
-    except httpx.HTTPError:
-        return False
-    return response.is_success

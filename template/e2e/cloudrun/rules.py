@@ -59,6 +59,14 @@ CPU_WHILE_ACTIVE: Final = Rule(
     "under request-based billing an instance has CPU only while it processes a request, starts or shuts down",
     "https://cloud.google.com/run/docs/configuring/billing-settings",
 )
+SIDECAR_ORDER: Final = Rule(
+    "a container starts only after the start-up probes of the containers that it depends on have succeeded",
+    "https://cloud.google.com/run/docs/configuring/services/containers#container-ordering",
+)
+SIDECAR_CPU: Final = Rule(
+    "all containers of an instance, sidecars too, have and lose the CPU together",
+    f"{_CONTRACT}#lifecycle",
+)
 SIGTERM: Final = Rule(
     "shutdown is SIGTERM to all containers, with CPU, and SIGKILL 10 s later",
     f"{_CONTRACT}#instance-shutdown",
@@ -99,6 +107,10 @@ OTLP_TRACES: Final = Rule(
 PROJECT_REQUIRED: Final = Rule(
     "an export whose resource lacks gcp.project_id is refused with 400 INVALID_ARGUMENT",
     "https://github.com/open-telemetry/opentelemetry-js-contrib/pull/3756",
+)
+BEARER_TOKEN: Final = Rule(
+    "a call without a valid access token in Authorization: Bearer is refused with 401 UNAUTHENTICATED",
+    "https://cloud.google.com/apis/design/errors#handling_errors",
 )
 SPAN_LIMITS: Final = Rule(
     "a span has a name of 1024 B, 1024 attributes with keys of 512 B and values of 64 KiB, 256 events and 128 links",

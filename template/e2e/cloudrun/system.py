@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cloudrun.collector import Collector, find_binary
 from cloudrun.environment import Addresses
 from cloudrun.errors import CloudRunError
 from cloudrun.front_end import FrontEnd, RequestLog
@@ -43,9 +44,11 @@ class System:
         self.project = project
         self.topology: Topology = load(project)
         self.store = Store()
-        self.telemetry_api = TelemetryApi(self.store)
         self.metadata = MetadataServer(self.topology.region)
+        self.telemetry_api = TelemetryApi(self.store, self.metadata.tokens)
         self.upstream = Upstream()
+        self.collector_binary = find_binary() if self.topology.exporter == "sidecar" else None
+        """The collector that runs beside each service; None: the Telemetry API stands in."""
         self.logs: list[LogLine] = []
         self.requests: list[RequestLog] = []
         self._environment = dict(environment or {})
@@ -98,17 +101,21 @@ class System:
         """Start an instance of `service`, in place of one that has ended."""
         addresses = Addresses(
             otlp=self.telemetry_api.url,
+            telemetry_api=self.telemetry_api.signed_url,
             metadata=self.metadata.url,
             upstream=self.upstream.url,
             services={name: self.url(name) for name in self.topology.services},
         )
+        variables = {**self._environment, **(extra or {})}
+        collector = self._collector(service, addresses, variables)
         instance = Instance(
             self.topology,
             self.topology.services[service],
             self.project / "services" / service,
-            addresses,
-            {**self._environment, **(extra or {})},
+            addresses if collector is None else replace(addresses, otlp=collector.url),
+            variables,
             lambda text: self._line(LogLine(service, text)),
+            collector,
         )
         self._instances[service] = instance
         await instance.start()
@@ -117,9 +124,21 @@ class System:
     async def all_logs(self) -> list[LogLine]:
         """Return all lines that the services have written so far."""
         for instance in self._instances.values():
-            if instance.is_running:
-                await instance.processes.output_read()
+            await instance.output_read()
         return list(self.logs)
+
+    def _collector(self, service: str, addresses: Addresses, variables: Mapping[str, str]) -> Collector | None:
+        if self.collector_binary is None:
+            return None
+        return Collector(
+            self.collector_binary,
+            self.project,
+            self.topology,
+            self.topology.services[service],
+            addresses,
+            variables,
+            lambda text: self._line(LogLine(f"{service}/collector", text)),
+        )
 
     def _line(self, line: LogLine) -> None:
         self.logs.append(line)
