@@ -169,12 +169,16 @@ class FlushProcessor(SpanProcessor):
                 if self._active or not self._pending():
                     return
         self._export_when_ready()
-        if not (self._breaker.is_open or self._is_overdue()) and not await self._acknowledged(self._deadline):
+        if self._is_worth_waiting() and not await self._acknowledged(self._deadline):
             self._breaker.overdue()
 
-    def _is_overdue(self) -> bool:
-        """Tell whether the export on its way has missed the deadline already: nobody else waits for it."""
-        return bool(self._in_flight) and self._now() - self._started > self._deadline
+    def _is_worth_waiting(self) -> bool:
+        """Tell whether an answer may come in time: from an export that is on its way and young, or about to start."""
+        if self._breaker.is_open:
+            return False
+        if self._in_flight:
+            return self._now() - self._started <= self._deadline
+        return self._failures <= 1 or self._ready()
 
     async def _acknowledged(self, seconds: float) -> bool:
         """Return True when there is nothing more to wait for, False after `seconds`."""
