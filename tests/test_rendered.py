@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["lint", "test", "e2e"])
 def test_own_checks_pass(project: Path, target: str) -> None:
     result = make(project, target)
@@ -111,7 +112,7 @@ ODD = {
     "not a number": "project: a\nregion: a-b1\nsampling: {ratio: .nan}\n" + SERVICES,
     "tiny ratio": "project: a\nregion: a-b1\nsampling: {ratio: 1.0e-18}\n" + SERVICES,
     "platform's variable": "project: a\nregion: a-b1\nservices: {api: {framework: python-fastapi, env: {PORT: '1'}}}\n",
-    "nested": "[" * 5000,
+    "nested": "[" * 2000,
     "control character": "project: \x01\n",
 }
 

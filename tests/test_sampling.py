@@ -18,7 +18,9 @@ REQUESTS = 5000
 RATIO = 0.1
 
 
-@pytest.mark.parametrize("flag", [True, False], ids=["flag 01", "flag 00"])
+@pytest.mark.parametrize(
+    "flag", [pytest.param(True, id="flag 01"), pytest.param(False, id="flag 00", marks=pytest.mark.slow)]
+)
 def test_exactly_the_rules_traces_are_kept(start: Callable[..., CloudRun], shapes: Path, flag: bool) -> None:
     run = start(shapes, OTEL_TRACES_SAMPLER_ARG=str(RATIO))
     run.force_flag(sampled=flag)

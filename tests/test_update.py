@@ -125,7 +125,11 @@ def test_topology_is_merged(old: Path) -> None:
 
 @pytest.mark.parametrize(
     "deleted",
-    ["services/api/Dockerfile", "services/api/app/clients.py", "services/api/tests"],
+    [
+        "services/api/Dockerfile",
+        pytest.param("services/api/app/clients.py", marks=pytest.mark.slow),
+        pytest.param("services/api/tests", marks=pytest.mark.slow),
+    ],
 )
 def test_what_the_user_deleted_does_not_come_back(old: Path, deleted: str) -> None:
     path = old / deleted
