@@ -66,10 +66,10 @@ BACK_ENDS = {
 }
 
 
-def waits(run: CloudRun) -> list[float]:
+def waits(run: CloudRun, requests: int = REQUESTS) -> list[float]:
     """Return how long each of some requests took, in seconds; all must be answered well."""
     seconds = []
-    for _ in range(REQUESTS):
+    for _ in range(requests):
         began = time.monotonic()
         assert run.get("/plain").status == 200
         seconds.append(time.monotonic() - began)
@@ -128,6 +128,18 @@ def test_a_back_end_that_takes_as_long_as_the_deadline_loses_nothing(
     run.back_end(delay=0)
     run.terminate()
     assert not journal.started() - run.span_ids()
+
+
+def test_a_back_end_that_is_slower_than_the_deadline_is_soon_not_waited_for(
+    start: Callable[..., CloudRun], shapes: Path
+) -> None:
+    run = start(shapes)
+    run.back_end(delay=DEADLINE + 0.1)
+    seconds = waits(run, 100)
+    in_vain = sum(second >= DEADLINE for second in seconds)
+    assert in_vain, "no response waited: nothing is proven"
+    assert in_vain <= 4, f"{in_vain} responses waited in vain: three open the breaker, then one may try again"
+    assert median(seconds) < 0.1
 
 
 def test_spans_that_the_back_end_will_never_take_are_counted_and_do_not_block_the_next(
