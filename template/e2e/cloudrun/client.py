@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -15,14 +15,12 @@ from cloudrun.trace_headers import Caller, caller_of
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from cloudrun.instance import Exit, Instance
     from cloudrun.store import Trace
-
-_T = TypeVar("_T")
 
 REQUEST_LIMIT = 30.0
 """Seconds that one request may take."""
@@ -59,11 +57,11 @@ class CloudRun:
         self._portal = self._stack.enter_context(start_blocking_portal())
         self._client = self._stack.enter_context(httpx.Client(trust_env=False, timeout=REQUEST_LIMIT))
         try:
-            self._call(self.system.start)
+            self._loop.call(self.system.start)
         except BaseException:
             self._stack.close()
             raise
-        self._stack.callback(self._call, self.system.stop)
+        self._stack.callback(self._loop.call, self.system.stop)
         return self
 
     def __exit__(
@@ -114,19 +112,19 @@ class CloudRun:
     ) -> Trace:
         """Return the trace when it has so many spans of services, or when `complete` says so. Raises `Timeout`."""
         done = complete if callable(complete) else lambda trace: len(trace.own()) >= complete
-        return self._call(self.system.store.wait_for, trace_id, done, seconds)
+        return self._loop.call(self.system.store.wait_for, trace_id, done, seconds)
 
     def trace(self, trace_id: str) -> Trace:
         """Return what has arrived of a trace, now."""
-        return self._here(self.system.store.trace, trace_id)
+        return self._loop.call(self.system.store.trace, trace_id)
 
     def trace_ids(self) -> set[str]:
         """Return the ids of all traces that have arrived, now."""
-        return self._here(self.system.store.trace_ids)
+        return self._loop.call(self.system.store.trace_ids)
 
     def span_ids(self) -> Counter[str]:
         """Return how often each span has arrived, now."""
-        return self._here(self.system.store.span_ids)
+        return self._loop.call(self.system.store.span_ids)
 
     # -- the instance
 
@@ -136,27 +134,27 @@ class CloudRun:
 
     def terminate(self, service: str = "api") -> Exit:
         """Shut the instance down: SIGTERM, SIGKILL after 10 s."""
-        return self._call(self.system.instance(service).terminate)
+        return self._loop.call(self.system.instance(service).terminate)
 
     def kill(self, service: str = "api") -> None:
         """End the instance without any warning."""
-        self._call(self.system.instance(service).kill)
+        self._loop.call(self.system.instance(service).kill)
 
     def start_instance(self, service: str = "api") -> None:
         """Start a new instance after `terminate` or `kill`."""
-        self._call(self.system.start_instance, service)
+        self._loop.call(self.system.start_instance, service)
 
     def kill_collector(self, service: str = "api") -> None:
         """End the instance's collector alone, without any warning."""
-        self._call(self.system.instance(service).collector.kill)
+        self._loop.call(self.system.instance(service).collector.kill)
 
     def start_collector(self, service: str = "api", *, environment: Mapping[str, str] | None = None) -> None:
         """Start a new collector after `kill_collector`, with `environment` on top of its variables."""
-        self._call(self.system.instance(service).start_collector, environment or {})
+        self._loop.call(self.system.instance(service).start_collector, environment or {})
 
     def logs(self, service: str = "api") -> list[str]:
         """Return what a service wrote, line by line; its collector is the service `NAME/collector`."""
-        return [line.text for line in self._call(self.system.all_logs) if line.service == service]
+        return [line.text for line in self._loop.call(self.system.all_logs) if line.service == service]
 
     # -- what stands around
 
@@ -167,23 +165,19 @@ class CloudRun:
 
     def stop_back_end(self) -> None:
         """Take the Telemetry API away: connections are refused."""
-        self._call(self.system.telemetry_api.stop)
+        self._loop.call(self.system.telemetry_api.stop)
 
     def resume_back_end(self) -> None:
         """Bring the Telemetry API back, at the same address."""
-        self._call(self.system.telemetry_api.resume)
+        self._loop.call(self.system.telemetry_api.resume)
 
     def upstream(self, *, delay: float = 0.0, status: int = 200) -> None:
         """Make the service at UPSTREAM_URL slow (seconds) or failing (an HTTP status)."""
         self.system.upstream.delay = delay
         self.system.upstream.status = status
 
-    def _call(self, function: Callable[..., Awaitable[_T]], *args: Any) -> _T:
+    @property
+    def _loop(self) -> BlockingPortal:
         if self._portal is None:
             raise RuntimeError("use CloudRun in a with statement")
-        return self._portal.call(function, *args)
-
-    def _here(self, function: Callable[..., _T], *args: Any) -> _T:
-        if self._portal is None:
-            raise RuntimeError("use CloudRun in a with statement")
-        return self._portal.call(function, *args)
+        return self._portal

@@ -23,7 +23,7 @@ _TOKEN_SECONDS: Final = 3599
 
 
 @imitates(METADATA)
-class MetadataServer:
+class MetadataServer(WebServer):
     """Answers for one region; every token it gave is in `tokens`."""
 
     def __init__(self, region: str) -> None:
@@ -38,7 +38,7 @@ class MetadataServer:
             f"{account}/email": f"offline@{PROJECT_ID}.iam.gserviceaccount.com",
         }
         base = "/computeMetadata/v1"
-        self._server = WebServer(
+        super().__init__(
             [
                 web.get("/", _guarded(_text(""))),
                 *(web.get(base + path, _guarded(_text(value))) for path, value in values.items()),
@@ -46,19 +46,6 @@ class MetadataServer:
                 web.get(f"{base}{account}/identity", _guarded(_refuse_identity)),
             ]
         )
-
-    @property
-    def url(self) -> str:
-        """The address, without a path."""
-        return self._server.url
-
-    async def start(self) -> None:
-        """Listen."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Stop listening."""
-        await self._server.stop()
 
     async def _token(self, _request: web.Request) -> web.Response:
         token = secrets.token_urlsafe(32)

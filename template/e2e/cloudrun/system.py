@@ -97,7 +97,7 @@ class System:
             raise CloudRunError(f"{service} has no instance: start one")
         return self._instances[service]
 
-    async def start_instance(self, service: str, extra: Mapping[str, str] | None = None) -> Instance:
+    async def start_instance(self, service: str) -> Instance:
         """Start an instance of `service`, in place of one that has ended."""
         addresses = Addresses(
             otlp=self.telemetry_api.url,
@@ -106,14 +106,13 @@ class System:
             upstream=self.upstream.url,
             services={name: self.url(name) for name in self.topology.services},
         )
-        variables = {**self._environment, **(extra or {})}
-        collector = self._collector(service, addresses, variables)
+        collector = self._collector(service, addresses)
         instance = Instance(
             self.topology,
             self.topology.services[service],
             self.project / "services" / service,
             addresses if collector is None else replace(addresses, otlp=collector.url),
-            variables,
+            self._environment,
             lambda text: self._line(LogLine(service, text)),
             collector,
         )
@@ -127,7 +126,7 @@ class System:
             await instance.output_read()
         return list(self.logs)
 
-    def _collector(self, service: str, addresses: Addresses, variables: Mapping[str, str]) -> Collector | None:
+    def _collector(self, service: str, addresses: Addresses) -> Collector | None:
         if self.collector_binary is None:
             return None
         return Collector(
@@ -136,7 +135,7 @@ class System:
             self.topology,
             self.topology.services[service],
             addresses,
-            variables,
+            self._environment,
             lambda text: self._line(LogLine(f"{service}/collector", text)),
         )
 

@@ -107,7 +107,8 @@ class _ClientSpan:
             set_failure(self._span, str(response.status_code))
 
     def fail(self, error: BaseException) -> None:
-        if self._span.is_recording():
+        # GeneratorExit: the reader of the body has enough, which is no failure.
+        if self._span.is_recording() and not isinstance(error, GeneratorExit):
             self._span.record_exception(error)
             set_failure(self._span, type_name(error))
         self.end()
@@ -128,9 +129,6 @@ class _AsyncBody(httpx.AsyncByteStream):
         try:
             async for chunk in self._inner:
                 yield chunk
-        except GeneratorExit:  # the reader has enough
-            self._span.end()
-            raise
         except BaseException as error:
             self._span.fail(error)
             raise
@@ -151,9 +149,6 @@ class _Body(httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self._inner
-        except GeneratorExit:  # the reader has enough
-            self._span.end()
-            raise
         except BaseException as error:
             self._span.fail(error)
             raise

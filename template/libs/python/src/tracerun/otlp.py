@@ -108,19 +108,22 @@ def saving_the_others(export: Export, spans: Sequence[ReadableSpan]) -> Answer:
     Where both halves are refused it is not about single spans, and all are lost.
     """
     answer = export(spans)
-    if answer.outcome is not Outcome.REFUSED or len(spans) == 1:
-        return answer
-    half = len(spans) // 2
-    parts = (spans[:half], spans[half:])
+    return _without_the_refused(export, spans) or answer if answer.outcome is Outcome.REFUSED else answer
+
+
+def _without_the_refused(export: Export, refused: Sequence[ReadableSpan]) -> Answer | None:
+    """Deliver what can be of spans that were refused together; None where that is nothing."""
+    if len(refused) == 1:
+        return None
+    half = len(refused) // 2
+    parts = (refused[:half], refused[half:])
     answers = [export(part) for part in parts]
-    if all(part.outcome is Outcome.REFUSED for part in answers):
-        return answer
+    if all(answer.outcome is Outcome.REFUSED for answer in answers):
+        return None
     lost = 0
-    for part, said in zip(parts, answers, strict=True):
-        if said.outcome is Outcome.REFUSED and len(part) > 1:
-            lost += saving_the_others(export, part).lost
-        else:
-            lost += len(part) if said.outcome is Outcome.FAILED else said.lost
+    for part, answer in zip(parts, answers, strict=True):
+        saved = _without_the_refused(export, part) if answer.outcome is Outcome.REFUSED else None
+        lost += len(part) if answer.outcome is Outcome.FAILED else (saved or answer).lost
     return Answer(Outcome.DELIVERED, lost=lost)
 
 

@@ -34,15 +34,14 @@ _READ: Final = {name.encode(): name for name in READ_HEADERS}
 
 
 class ServerSpan:
-    """Starts with the request and ends once, with the status and the route that are known by then."""
+    """Starts with the request and ends with the status and the route that are known by then."""
 
-    __slots__ = ("_ended", "_method", "_scope", "_span", "context")
+    __slots__ = ("_method", "_scope", "_span", "context")
 
     def __init__(self, tracer: Tracer, propagator: TracePropagator, scope: Mapping[str, Any]) -> None:
         """`scope` is the ASGI scope of an HTTP request or a WebSocket."""
         parent = propagator.extract(_trace_headers(scope["headers"]), getter=raw_headers)
         self._scope = scope
-        self._ended = False
         self._method = known_method(scope.get("method", "GET"))  # a WebSocket opens with a GET
         attributes = {
             REQUEST_METHOD: self._method,
@@ -69,13 +68,10 @@ class ServerSpan:
         return self._span.get_span_context()
 
     def end(self, status: int = 0, error: BaseException | None = None) -> BaseException | None:
-        """End the span, once; `status` 0 means that no response was sent.
+        """End the span; `status` 0 means that no response was sent.
 
         Returns the exception that ended the request: `error`, or the one whose handler sends a response of 5xx.
         """
-        if self._ended:
-            return None
-        self._ended = True
         if error is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             error = _exception_behind_response()
         span = self._span
