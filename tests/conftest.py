@@ -6,17 +6,17 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from cloudrun import CloudRun
 from filelock import FileLock
 
 from tests.collector_binary import collector_binary
-from tests.project import FOLDERS, NOT_COPIED, make, render, with_app
+from tests.project import FOLDERS, NOT_COPIED, make, render, set_topology, with_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 
 def pytest_configure() -> None:
@@ -65,6 +65,25 @@ def own(project: Path, tmp_path: Path) -> Path:
 def shapes(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default project with the routes of tests/apps/shapes.py."""
     return with_app(project, tmp_path_factory.mktemp("shapes") / "orders", "shapes")
+
+
+class Variant(Protocol):
+    def __call__(self, *, env: Mapping[str, str] | None = None, **topology: str) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def variant(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Variant:
+    """Return the default project with the routes of tests/apps/shapes.py and other values in topology.yaml."""
+    made: dict[str, Path] = {}
+
+    def variant(*, env: Mapping[str, str] | None = None, **topology: str) -> Path:
+        key = repr((sorted(topology.items()), sorted((env or {}).items())))
+        if key not in made:
+            made[key] = with_app(project, tmp_path_factory.mktemp("variant") / "orders", "shapes")
+            set_topology(made[key], topology, env or {})
+        return made[key]
+
+    return variant
 
 
 @pytest.fixture(scope="session")

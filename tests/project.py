@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 REPOSITORY = Path(__file__).parents[1]
 APPS = REPOSITORY / "tests" / "apps"
@@ -39,6 +44,17 @@ def make(folder: Path, *targets: str) -> subprocess.CompletedProcess[str]:
         name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
     }
     return subprocess.run(["make", *targets], cwd=folder, text=True, capture_output=True, check=False, env=environment)
+
+
+def set_topology(project: Path, values: Mapping[str, str], env: Mapping[str, str]) -> None:
+    """Give top-level keys of topology.yaml other values, or add them, and give the service api more variables."""
+    file = project / "topology.yaml"
+    text = file.read_text()
+    for key, value in values.items():
+        text, found = re.subn(rf"^{key}: .*$", f"{key}: {value}", text, flags=re.MULTILINE)
+        text += "" if found else f"{key}: {value}\n"
+    lines = "".join(f"\n      {name}: {value}" for name, value in env.items())
+    file.write_text(text.replace("    access: public", f"    access: public\n    env:{lines}") if env else text)
 
 
 def with_app(project: Path, destination: Path, app: str, *, environment: Path | None = None) -> Path:

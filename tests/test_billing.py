@@ -8,29 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.project import FOLDERS, NOT_COPIED
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from cloudrun import CloudRun
 
-    from tests.conftest import Journal
+    from tests.conftest import Journal, Variant
 
 
 @pytest.fixture(scope="module")
-def always_on(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import shutil  # noqa: PLC0415
-
-    folder = tmp_path_factory.mktemp("always-on") / "orders"
-    shutil.copytree(shapes, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    for name in FOLDERS:
-        (folder / name / ".venv").symlink_to((shapes / name / ".venv").resolve())
-    topology = folder / "topology.yaml"
-    assert "billing: request" in topology.read_text()
-    topology.write_text(topology.read_text().replace("billing: request", "billing: instance"))
-    return folder
+def always_on(variant: Variant) -> Path:
+    return variant(billing="instance")
 
 
 def test_it_is_never_frozen_and_spans_arrive_by_themselves(start: Callable[..., CloudRun], always_on: Path) -> None:

@@ -19,16 +19,17 @@ from cloudrun import CloudRun
 from cloudrun.collector import find_binary
 from cloudrun.errors import NotSimulated, StartFailed
 from cloudrun.ports import free_port
+from cloudrun.protocols import GRPC, HTTP, PROTOCOL
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.project import make, with_app
+from tests.project import make
 from tests.test_handlers import until
 from tests.test_loss import lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Journal
+    from tests.conftest import Journal, Variant
 
 pytestmark = pytest.mark.usefixtures("collector")
 
@@ -40,24 +41,13 @@ billings = pytest.mark.parametrize("billing", ["request", "instance"])
 
 
 @pytest.fixture(scope="session")
-def by_billing(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The default project with the routes of tests/apps/shapes.py, under each billing."""
-    return {
-        billing: bill(with_app(project, tmp_path_factory.mktemp(billing) / "orders", "shapes"), billing)
-        for billing in ("request", "instance")
-    }
+def by_billing(variant: Variant) -> dict[str, Path]:
+    return {billing: variant(billing=billing) for billing in ("request", "instance")}
 
 
 @pytest.fixture
 def billed(by_billing: dict[str, Path], billing: str) -> Path:
     return by_billing[billing]
-
-
-def bill(folder: Path, billing: str) -> Path:
-    topology = folder / "topology.yaml"
-    assert "billing: request" in topology.read_text()
-    topology.write_text(topology.read_text().replace("billing: request", f"billing: {billing}"))
-    return folder
 
 
 def edited(project: Path, destination: Path, config: str, before: str, after: str) -> Path:
@@ -109,18 +99,33 @@ def test_spans_come_through_the_collector_with_their_project_and_a_token(
     assert {span.resource["gcp.project_id"] for span in trace.own()} == {"offline-project"}
     api = run.system.telemetry_api
     assert api.signed_exports >= 1
-    assert api.exports == api.signed_exports, "spans went past the collector"
+    assert api.intake.exports == api.signed_exports, "spans went past the collector"
     assert not run.logs("api/collector")
+
+
+@billings
+def test_spans_come_over_grpc_where_it_is_asked_for(
+    start: Callable[..., CloudRun], variant: Variant, journal: Journal, billing: str
+) -> None:
+    run = start(variant(billing=billing, env={PROTOCOL: GRPC}))
+    for _ in range(SINGLE_REQUESTS):
+        run.get("/plain")
+        assert billing == "instance" or not lost(run, journal)
+    until(lambda: run.span_ids() == journal.started(), "the delivery of all spans")
+    assert run.instance().environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == run.instance().collector.urls[GRPC]
+    assert run.system.telemetry_api.signed_exports
+    run.terminate()
+    assert not said_lost(run)
 
 
 @billings
 def test_the_collector_adds_the_project_where_it_is_missing(start: Callable[..., CloudRun], billed: Path) -> None:
     run = start(billed)
     with active(run):
-        assert export(run.instance().collector.url).status_code == 200
+        assert export(run.instance().collector.urls[HTTP]).status_code == 200
         (span,) = run.wait_for_trace(TRACE).own()
     assert span.resource == {"gcp.project_id": "offline-project"}
-    assert not run.system.telemetry_api.refused
+    assert not run.system.telemetry_api.intake.refused
 
 
 def test_google_credentials_of_the_developers_are_not_used(
@@ -167,7 +172,7 @@ def test_under_instance_billing_both_keep_the_cpu(
     assert psutil.STATUS_STOPPED not in states(run)
     until(lambda: run.span_ids() == journal.started(), "the delivery of all spans")
     assert sum(run.span_ids().values()) == 2 * SINGLE_REQUESTS
-    assert run.system.telemetry_api.exports < SINGLE_REQUESTS, "nothing was batched"
+    assert run.system.telemetry_api.intake.exports < SINGLE_REQUESTS, "nothing was batched"
 
 
 @billings
@@ -207,7 +212,7 @@ def test_a_collector_above_its_memory_limit_refuses_spans_and_the_service_keeps_
     run = start(billed, COLLECTOR_MEMORY_MIB="1")
     with active(run):
         until(lambda: any("Refusing data" in line for line in run.logs("api/collector")), "the limit")
-        assert export(run.instance().collector.url).status_code == 503, "this tells the service to try again"
+        assert export(run.instance().collector.urls[HTTP]).status_code == 503, "this tells the service to try again"
         replies = [run.get("/plain") for _ in range(5)]
     assert {reply.status for reply in replies} == {200}
     assert not run.span_ids(), "nothing was refused: nothing is proven"
@@ -343,7 +348,7 @@ def test_the_local_config_sends_to_an_end_point_without_a_token_and_shows_what_c
     http, grpc, health = (f"127.0.0.1:{free_port()}" for _ in range(3))
     environment = {
         "PATH": os.defpath,
-        "EXPORT_ENDPOINT": run.system.telemetry_api.url,
+        "EXPORT_ENDPOINT": run.system.telemetry_api.url(),
         "OTLP_HTTP_ENDPOINT": http,
         "OTLP_GRPC_ENDPOINT": grpc,
         "HEALTH_CHECK_ENDPOINT": health,
@@ -358,7 +363,11 @@ def test_the_local_config_sends_to_an_end_point_without_a_token_and_shows_what_c
         try:
             until(lambda: answers(f"http://{health}/"), "the start")
             assert export(f"http://{http}").status_code == 200
-            until(lambda: len(run.system.telemetry_api.refused) == 1, "the arrival of the span, which has no project")
+            intake = run.system.telemetry_api.intake
+            until(
+                lambda: len(intake.refused) == 1,
+                "the arrival of the span, which has no project",
+            )
         finally:
             local.terminate()
         output, _ = local.communicate()

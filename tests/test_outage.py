@@ -62,6 +62,8 @@ BACK_ENDS = {
     "is 503": (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", False),
     "is 429 with Retry-After": (b"HTTP/1.1 429 Too Many\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n", False),
     "is 500": (b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", False),
+    "sends elsewhere": (b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n", False),
+    "is 304": (b"HTTP/1.1 304 Not Modified\r\n\r\n", False),
     "is 404": (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", False),
 }
 
@@ -151,8 +153,8 @@ def test_spans_that_the_back_end_will_never_take_are_counted_and_do_not_block_th
         assert run.get("/plain").status == 200
         assert time.monotonic() - began < 3 * DEADLINE
     run.terminate()
-    assert run.system.telemetry_api.refused
-    assert set(run.system.telemetry_api.refused) == {"resource attribute gcp.project_id is missing"}
+    assert run.system.telemetry_api.intake.refused
+    assert set(run.system.telemetry_api.intake.refused) == {"resource attribute gcp.project_id is missing"}
     assert any("2 spans were lost" in line for line in run.logs()), run.logs()
 
 

@@ -94,6 +94,7 @@ NAME = "project_name must be 1 to 15 lower-case letters, digits and dashes, a le
         ("framework=django", "'django' is not in ['python-fastapi']"),
         ("topology=mesh", "'mesh' is not in ['single']"),
         ("region=Europe", 'region must be a region of Google Cloud, such as europe-west1; got "Europe"'),
+        ("exporter=batch", "'batch' is not in ['sidecar', 'direct']"),
         ("ci=gitlab", "'gitlab' is not in ['github', 'none']"),
         ("services=[]", "computed, it cannot be set"),
     ],
@@ -105,6 +106,32 @@ def test_a_bad_answer_says_what_is_allowed_and_writes_nothing(tmp_path: Path, an
     assert reason in last
     assert answer.partition("=")[0] in last
     assert not (tmp_path / "p").exists()
+
+
+OTHER = ("-d", "exporter=direct", "-d", "otlp_backend=other")
+
+
+@pytest.mark.parametrize("url", ["", "otlp.example.com", "ftp://a", "https://", "https://a b", 'https://a/"#'])
+def test_an_end_point_that_is_no_url_is_refused(tmp_path: Path, url: str) -> None:
+    result = render(tmp_path / "p", *OTHER, "-d", f"otlp_endpoint={url}")
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert "otlp_endpoint must be the http(s) URL of an OTLP end point, such as https://otlp.example.com; got" in last
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("url", ["https://otlp.example.com", "http://[::1]:4318/otlp", "https://a.b/c?d=e"])
+def test_another_back_end_reaches_the_topology(tmp_path: Path, url: str) -> None:
+    assert render(tmp_path / "p", *OTHER, "-d", f"otlp_endpoint={url}").returncode == 0
+    topology = yaml.safe_load((tmp_path / "p" / "topology.yaml").read_text())
+    assert (topology["exporter"], topology["backend"]) == ("direct", url)
+
+
+def test_without_a_collector_there_are_no_configs_for_it(tmp_path: Path) -> None:
+    assert render(tmp_path / "p", "-d", "exporter=direct").returncode == 0
+    topology = yaml.safe_load((tmp_path / "p" / "topology.yaml").read_text())
+    assert (topology["exporter"], topology["backend"]) == ("direct", "google")
+    assert not (tmp_path / "p" / "collector").exists()
 
 
 def test_copying_fetches_nothing(tmp_path: Path) -> None:

@@ -82,8 +82,28 @@ BROKEN = {
     ),
     "back end": (
         "backend: google",
+        "backend: otlp.example",
+        'topology.yaml:12: backend: "otlp.example" is not allowed: use google, or the http(s) URL of an OTLP end point',
+    ),
+    "back end of a collector": (
+        "backend: google",
         "backend: https://otlp.example",
-        "is not supported by this version yet: leave it out",
+        "topology.yaml:12: backend: the collector exports to Google only: set exporter: direct, or use google",
+    ),
+    "headers for google": (
+        "backend: google",
+        "backend: google\nbackend_headers_secret: otlp",
+        "topology.yaml:13: backend_headers_secret: Google's back end needs no headers: remove it",
+    ),
+    "secret": (
+        "backend: google",
+        "backend: google\nbackend_headers_secret: a b",
+        'backend_headers_secret: "a b" is not allowed: use the name of a secret of Secret Manager',
+    ),
+    "exporter": (
+        "exporter: sidecar",
+        "exporter: batch",
+        'exporter: "batch" is not allowed: use sidecar or direct',
     ),
     "no entry": ("  api:", "  web:", "topology.yaml:31: services.api: is missing: add the entry service"),
     "second service": (

@@ -40,6 +40,6 @@ def test_a_disabled_sdk_leaves_the_service_working(start: Callable[..., CloudRun
     for path in ("/items/1", "/items/1/reviews"):
         assert run.get(path).status == 200
     assert "traceparent" not in run.system.upstream.headers[0]
-    assert run.system.telemetry_api.exports == 0
+    assert run.system.telemetry_api.intake.exports == 0
     ended = run.terminate()
     assert ended.code == 0, run.logs()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
+import grpc
 import httpx
 import pytest
 from cloudrun import CloudRun
+from cloudrun.protocols import GRPC, PROTOCOL
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opentelemetry.proto.trace.v1.trace_pb2 import Span as TracedSpan
+
+    from tests.conftest import Variant
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,7 @@ def request(*, project: bool = True) -> ExportTraceServiceRequest:
 
 def export(run: CloudRun, body: bytes, **headers: str) -> httpx.Response:
     sent = {"content-type": "application/x-protobuf", **headers}
-    return httpx.post(run.system.telemetry_api.url + "/v1/traces", content=body, headers=sent, trust_env=False)
+    return httpx.post(run.system.telemetry_api.url() + "/v1/traces", content=body, headers=sent, trust_env=False)
 
 
 def test_spans_are_stored_whatever_the_encoding_of_the_body(run: CloudRun) -> None:
@@ -78,7 +83,7 @@ def test_spans_are_stored_whatever_the_encoding_of_the_body(run: CloudRun) -> No
     assert export(run, body).status_code == 200
     assert export(run, gzip.compress(body), **{"content-encoding": "gzip"}).status_code == 200
     chunked = httpx.post(
-        run.system.telemetry_api.url + "/v1/traces",
+        run.system.telemetry_api.url() + "/v1/traces",
         content=iter([body[:5], body[5:]]),
         headers={"content-type": "application/x-protobuf"},
         trust_env=False,
@@ -90,7 +95,9 @@ def test_spans_are_stored_whatever_the_encoding_of_the_body(run: CloudRun) -> No
 def signed(run: CloudRun, authorization: str | None) -> httpx.Response:
     sent = {"content-type": "application/x-protobuf"} | ({"authorization": authorization} if authorization else {})
     body = request().SerializeToString()
-    return httpx.post(run.system.telemetry_api.signed_url + "/v1/traces", content=body, headers=sent, trust_env=False)
+    trusted = ssl.create_default_context(cafile=str(run.system.authority.bundle))
+    url = run.system.telemetry_api.signed_url() + "/v1/traces"
+    return httpx.post(url, content=body, headers=sent, trust_env=False, verify=trusted)
 
 
 def test_without_a_token_of_the_metadata_servers_nothing_is_stored(run: CloudRun) -> None:
@@ -102,6 +109,56 @@ def test_without_a_token_of_the_metadata_servers_nothing_is_stored(run: CloudRun
     assert run.span_ids() == before
     assert signed(run, f"Bearer {token}").status_code == 200
     assert run.span_ids() != before
+
+
+def test_nobody_trusts_the_certificate_without_being_told(run: CloudRun) -> None:
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(run.system.telemetry_api.signed_url(), trust_env=False)
+
+
+@pytest.fixture(scope="module")
+def over_grpc(variant: Variant) -> Iterator[CloudRun]:
+    with CloudRun(variant(env={PROTOCOL: GRPC})) as run:
+        yield run
+
+
+def call(run: CloudRun, body: bytes, token: str | None = None, *, signed: bool = False) -> grpc.StatusCode:
+    """Export over gRPC and return the status."""
+    api = run.system.telemetry_api
+    target = (api.signed_url(GRPC) if signed else api.url(GRPC)).partition("//")[2]
+    trusted = grpc.ssl_channel_credentials(run.system.authority.bundle.read_bytes())
+    with grpc.secure_channel(target, trusted) if signed else grpc.insecure_channel(target) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+        )
+        try:
+            export(body, metadata=(("authorization", token),) if token else (), timeout=5)
+        except grpc.RpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+
+def test_over_grpc_it_asks_for_the_same(over_grpc: CloudRun) -> None:
+    run, body = over_grpc, request().SerializeToString()
+    assert call(run, body) is grpc.StatusCode.OK
+    assert call(run, request(project=False).SerializeToString()) is grpc.StatusCode.INVALID_ARGUMENT
+    assert call(run, b"\xff\xff\xff") is grpc.StatusCode.INVALID_ARGUMENT
+    token = metadata(run, "/instance/service-accounts/default/token").json()["access_token"]
+    stored = run.span_ids()
+    assert call(run, body, signed=True) is grpc.StatusCode.UNAUTHENTICATED
+    assert call(run, body, f"Bearer {token}x", signed=True) is grpc.StatusCode.UNAUTHENTICATED
+    assert run.span_ids() == stored
+    assert call(run, body, f"Bearer {token}", signed=True) is grpc.StatusCode.OK
+    assert run.span_ids() != stored
+    run.back_end(status=503)
+    assert call(run, body) is grpc.StatusCode.UNAVAILABLE
+    run.back_end(status=429)
+    assert call(run, body) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    run.back_end()
+    run.stop_back_end()
+    assert call(run, body) is grpc.StatusCode.UNAVAILABLE
+    run.resume_back_end()
+    assert call(run, body) is grpc.StatusCode.OK
 
 
 def test_an_export_without_project_is_refused_whole(run: CloudRun) -> None:

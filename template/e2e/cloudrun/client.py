@@ -160,8 +160,8 @@ class CloudRun:
 
     def back_end(self, *, delay: float = 0.0, status: int | None = None) -> None:
         """Make the Telemetry API slow (seconds) or failing (an HTTP status)."""
-        self.system.telemetry_api.delay = delay
-        self.system.telemetry_api.status = status
+        self.system.telemetry_api.intake.delay = delay
+        self.system.telemetry_api.intake.status = status
 
     def stop_back_end(self) -> None:
         """Take the Telemetry API away: connections are refused."""
@@ -170,6 +170,15 @@ class CloudRun:
     def resume_back_end(self) -> None:
         """Bring the Telemetry API back, at the same address."""
         self._loop.call(self.system.telemetry_api.resume)
+
+    def metadata_server(self, *, delay: float = 0.0, status: int | None = None) -> None:
+        """Make the metadata server slow (seconds) or failing (an HTTP status) where it gives tokens."""
+        self.system.metadata.delay = delay
+        self.system.metadata.status = status
+
+    def revoke_tokens(self) -> None:
+        """Make every access token that was given invalid."""
+        self._loop.call(self.system.metadata.revoke)
 
     def upstream(self, *, delay: float = 0.0, status: int = 200) -> None:
         """Make the service at UPSTREAM_URL slow (seconds) or failing (an HTTP status)."""

@@ -17,6 +17,7 @@ from cloudrun.errors import StartFailed
 from cloudrun.ports import free_port
 from cloudrun.probe import until_healthy
 from cloudrun.processes import Processes
+from cloudrun.protocols import GRPC, HTTP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,8 +72,8 @@ class Collector:
         self._last_line = "it wrote nothing"
         self._health = f"127.0.0.1:{free_port()}"
         http, grpc = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-        self.url = f"http://{http}"
-        """Where it takes OTLP over HTTP."""
+        self.urls = {HTTP: f"http://{http}", GRPC: f"http://{grpc}"}
+        """Where it takes OTLP, by protocol."""
         platform = environment.platform(topology, service, 0)
         del platform["PORT"]  # the ingress container's alone
         self._environment = {
@@ -82,6 +83,7 @@ class Collector:
             **platform,
             "GCE_METADATA_HOST": addresses.metadata.removeprefix("http://"),
             "EXPORT_ENDPOINT": addresses.telemetry_api,
+            "SSL_CERT_FILE": str(addresses.authority),
             "HEALTH_CHECK_ENDPOINT": self._health,
             "OTLP_HTTP_ENDPOINT": http,
             "OTLP_GRPC_ENDPOINT": grpc,

@@ -96,6 +96,8 @@ async def _started(project: Path, console: Console) -> System:
 
 
 def _collector(system: System) -> str:
+    if system.topology.direct:
+        return f"they export to the {'Telemetry API' if system.topology.google else 'back end'} by themselves"
     binary = system.collector_binary
     return "the Telemetry API stands in for the collector" if binary is None else f"the collector is {binary}"
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from cloudrun.protocols import GRPC, HTTP, PROTOCOL
 from cloudrun.rules import ENVIRONMENT, imitates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from cloudrun.topology import Service, Topology
 
@@ -16,18 +18,22 @@ PROJECT_ID: Final = "offline-project"
 FLUSH: Final = {"request": "on-idle", "instance": "background"}
 FLUSH_DEADLINE_MS: Final = 500
 REVISION: Final = "00001-off"
+HEADERS: Final = {"x-offline-key": "offline"}
+"""What stands in for the secret with the headers of another back end."""
 
 
 @dataclass(frozen=True)
 class Addresses:
     """Where this run's parts listen: URLs without a path."""
 
-    otlp: str
-    """Where services export to."""
+    otlp: Mapping[str, str]
+    """Where services export to, by protocol."""
     telemetry_api: str
     """Where collectors export to."""
     metadata: str
     upstream: str
+    authority: Path
+    """The certificate authority's bundle."""
     services: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -43,20 +49,28 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
     return {
         "OTEL_SERVICE_NAME": service.name,
         "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={value}" for key, value in resource.items()),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": HTTP,
         "OTEL_TRACES_SAMPLER_ARG": repr(topology.sampling.ratio),
         "OTEL_SDK_DISABLED": "false",
         "TRACERUN_KEEP_ERRORS": str(topology.sampling.keep_errors).lower(),
         "TRACERUN_KEEP_SLOWER_THAN_MS": str(topology.sampling.keep_slower_than_ms),
         "TRACERUN_MAX_TRACES_PER_SECOND": f"{topology.sampling.max_traces_per_second:g}",
         "TRACERUN_TRUST_CALLERS": str(topology.trusts_callers(service.name)).lower(),
-        "TRACERUN_BACKEND": "google" if topology.backend == "google" else "other",
+        "TRACERUN_BACKEND": "google" if topology.google else "other",
+        "TRACERUN_EXPORT_AUTH": "google" if topology.direct and topology.google else "none",
         "TRACERUN_FLUSH": FLUSH[topology.billing],
         "TRACERUN_FLUSH_DEADLINE_MS": str(FLUSH_DEADLINE_MS),
+        **_secret_headers(topology),
         **{f"{wiring_name(callee)}_URL": addresses.services[callee] for callee in service.calls},
         **service.env,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp.get(service.env.get(PROTOCOL, HTTP), addresses.otlp[HTTP]),
     }
+
+
+def _secret_headers(topology: Topology) -> dict[str, str]:
+    if topology.backend_headers_secret is None:
+        return {}
+    return {"OTEL_EXPORTER_OTLP_HEADERS": ",".join(f"{name}={value}" for name, value in HEADERS.items())}
 
 
 @imitates(ENVIRONMENT)
@@ -66,10 +80,15 @@ def platform(topology: Topology, service: Service, port: int) -> dict[str, str]:
     return {"PORT": str(port), "K_SERVICE": name, "K_REVISION": f"{name}-{REVISION}", "K_CONFIGURATION": name}
 
 
-def simulator(addresses: Addresses) -> dict[str, str]:
+def simulator(topology: Topology, service: Service, addresses: Addresses) -> dict[str, str]:
     """Return the variables that exist only here: they lead the libraries to the imitations."""
+    trust = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(addresses.authority)} if topology.direct else {}
+    if trust and service.env.get(PROTOCOL) == GRPC:
+        trust["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(addresses.authority)
     return {
+        **trust,
         "GCE_METADATA_HOST": addresses.metadata.removeprefix("http://"),
+        "GCE_METADATA_IP": addresses.metadata.removeprefix("http://"),
         "UPSTREAM_URL": addresses.upstream,
         "PYTHONUNBUFFERED": "1",
     }

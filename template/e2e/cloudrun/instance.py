@@ -72,7 +72,7 @@ class Instance:
             **{name: os.environ[name] for name in _PASSED if name in os.environ},
             "PATH": tool_path(service, folder),
             **environment.platform(topology, service, self.port),
-            **environment.simulator(addresses),
+            **environment.simulator(topology, service, addresses),
             **environment.contract(topology, service, addresses),
             **extra,
         }

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cloudrun.collector import Collector, find_binary
-from cloudrun.environment import Addresses
+from cloudrun.environment import HEADERS, Addresses
 from cloudrun.errors import CloudRunError
 from cloudrun.front_end import FrontEnd, RequestLog
 from cloudrun.instance import Instance
 from cloudrun.metadata import MetadataServer
+from cloudrun.protocols import GRPC, PROTOCOL
 from cloudrun.store import Span, Store
 from cloudrun.telemetry_api import TelemetryApi
+from cloudrun.tls import CertificateAuthority
 from cloudrun.topology import Topology, load
 from cloudrun.upstream import Upstream
 
@@ -45,7 +47,14 @@ class System:
         self.topology: Topology = load(project)
         self.store = Store()
         self.metadata = MetadataServer(self.topology.region)
-        self.telemetry_api = TelemetryApi(self.store, self.metadata.tokens)
+        self.authority = CertificateAuthority()
+        self.telemetry_api = TelemetryApi(
+            self.store,
+            self.authority,
+            self.metadata.tokens,
+            headers=None if self.topology.google else self._secret_headers(),
+            grpc=any(service.env.get(PROTOCOL) == GRPC for service in self.topology.services.values()),
+        )
         self.upstream = Upstream()
         self.collector_binary = find_binary() if self.topology.exporter == "sidecar" else None
         """The collector that runs beside each service; None: the Telemetry API stands in."""
@@ -81,6 +90,7 @@ class System:
         self._instances.clear()
         for part in self._surroundings():
             await part.stop()
+        self.authority.close()
 
     def _surroundings(self) -> tuple[TelemetryApi, MetadataServer, Upstream]:
         return self.telemetry_api, self.metadata, self.upstream
@@ -99,11 +109,16 @@ class System:
 
     async def start_instance(self, service: str) -> Instance:
         """Start an instance of `service`, in place of one that has ended."""
+        api = self.telemetry_api
         addresses = Addresses(
-            otlp=self.telemetry_api.url,
-            telemetry_api=self.telemetry_api.signed_url,
+            otlp={
+                protocol: api.signed_url(protocol) if self.topology.direct else api.url(protocol)
+                for protocol in api.protocols
+            },
+            telemetry_api=api.signed_url(),
             metadata=self.metadata.url,
             upstream=self.upstream.url,
+            authority=self.authority.bundle,
             services={name: self.url(name) for name in self.topology.services},
         )
         collector = self._collector(service, addresses)
@@ -111,7 +126,7 @@ class System:
             self.topology,
             self.topology.services[service],
             self.project / "services" / service,
-            addresses if collector is None else replace(addresses, otlp=collector.url),
+            addresses if collector is None else replace(addresses, otlp=collector.urls),
             self._environment,
             lambda text: self._line(LogLine(service, text)),
             collector,
@@ -125,6 +140,9 @@ class System:
         for instance in self._instances.values():
             await instance.output_read()
         return list(self.logs)
+
+    def _secret_headers(self) -> Mapping[str, str]:
+        return HEADERS if self.topology.backend_headers_secret else {}
 
     def _collector(self, service: str, addresses: Addresses) -> Collector | None:
         if self.collector_binary is None:
@@ -146,7 +164,7 @@ class System:
 
     def _answered(self, log: RequestLog) -> None:
         self.requests.append(log)
-        if log.span.sampled:
+        if log.span.sampled and self.topology.google:
             self.store.add([_platform_span(log)])
 
 

@@ -1,105 +1,104 @@
-"""The Telemetry API: takes OTLP over HTTP, and stands in for the sidecar's collector.
+"""The Telemetry API; where topology.yaml names another back end, that one.
 
-Not imitated yet: gRPC, quotas.
+Not imitated: quotas.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gzip
-import zlib
-from typing import TYPE_CHECKING, Final
+import os
+from typing import TYPE_CHECKING
 
-from aiohttp import web
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-
-from cloudrun.otlp import refusal, spans_of
+from cloudrun.intake import Intake
+from cloudrun.otlp_http import OtlpHttp
+from cloudrun.protocols import GRPC, HTTP
 from cloudrun.rules import BEARER_TOKEN, OTLP_TRACES, imitates
-from cloudrun.web_server import WebServer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
+    from cloudrun.otlp_grpc import OtlpGrpc
     from cloudrun.store import Store
-
-_PROTOBUF: Final = "application/x-protobuf"
-_LARGEST: Final = 64 << 20
+    from cloudrun.tls import CertificateAuthority
 
 
-@imitates(OTLP_TRACES)
+@imitates(OTLP_TRACES, BEARER_TOKEN)
 class TelemetryApi:
-    """Two listeners, on free ports: only one of them asks for a token. Tests may make both slow or failing.
+    """Takes exports at two addresses: only one of them, with TLS, asks who exports.
 
-    Set `delay` (in seconds) or `status` for that.
+    The other stands in for a sidecar's collector. Tests make both slow or failing by `intake`.
     """
 
-    def __init__(self, store: Store, tokens: Collection[str]) -> None:
-        """`tokens` are the access tokens that are valid."""
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        authority: CertificateAuthority,
+        tokens: Collection[str],
+        *,
+        headers: Mapping[str, str] | None = None,
+        grpc: bool = False,
+    ) -> None:
+        """`tokens` are the valid access tokens; `headers` are those that another back end asks for, None: Google's.
+
+        `grpc`: over that protocol too.
+        """
+        self.intake = Intake(store, google=headers is None)
         self._tokens = tokens
-        self.delay = 0.0
-        self.status: int | None = None
-        self.exports = 0
-        self.refused: list[str] = []
+        self._headers = headers
         self.signed_exports = 0
-        self._server = WebServer([web.post("/v1/traces", self._export)], client_max_size=_LARGEST)
-        self._signed = WebServer([web.post("/v1/traces", self._signed_export)], client_max_size=_LARGEST)
+        self._open: dict[str, OtlpHttp | OtlpGrpc] = {HTTP: OtlpHttp(self.intake, _anybody)}
+        self._signed: dict[str, OtlpHttp | OtlpGrpc] = {
+            HTTP: OtlpHttp(self.intake, self._refuse_stranger, authority.server_context())
+        }
+        if grpc:
+            # Services are started by fork: gRPC would warn of its threads each time.
+            os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+            from cloudrun.otlp_grpc import OtlpGrpc  # noqa: PLC0415 (most projects never ask for it, and it is slow)
+
+            self._open[GRPC] = OtlpGrpc(self.intake, _anybody)
+            self._signed[GRPC] = OtlpGrpc(self.intake, self._refuse_stranger, authority)
 
     @property
-    def url(self) -> str:
-        """The address, without a path, of the listener that stands in for a collector: it asks for no token."""
-        return self._server.url
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols that it speaks."""
+        return tuple(self._open)
 
-    @property
-    def signed_url(self) -> str:
-        """The address, without a path, of the listener that asks for a token."""
-        return self._signed.url
+    def url(self, protocol: str = HTTP) -> str:
+        """Return the address, without a path, that stands in for a collector: it asks for nothing."""
+        return self._open[protocol].url
+
+    def signed_url(self, protocol: str = HTTP) -> str:
+        """Return the address, without a path, that asks who exports."""
+        return self._signed[protocol].url
 
     async def start(self) -> None:
         """Listen."""
-        await self._server.start()
-        await self._signed.start()
+        for listener in self._listeners():
+            await listener.start()
 
     async def stop(self) -> None:
         """Stop listening, as in an outage: connections are refused from then on."""
-        await self._server.stop()
-        await self._signed.stop()
+        for listener in self._listeners():
+            await listener.stop()
 
     async def resume(self) -> None:
         """Listen again, on the same ports."""
-        await self._server.resume()
-        await self._signed.resume()
+        for listener in self._listeners():
+            await listener.resume()
 
-    @imitates(BEARER_TOKEN)
-    async def _signed_export(self, request: web.Request) -> web.Response:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer" or token not in self._tokens:
-            return web.Response(status=401, text="UNAUTHENTICATED: no access token that the metadata server gave")
-        self.signed_exports += 1
-        return await self._export(request)
+    def _listeners(self) -> list[OtlpHttp | OtlpGrpc]:
+        return [*self._open.values(), *self._signed.values()]
 
-    async def _export(self, request: web.Request) -> web.Response:
-        self.exports += 1
-        body = await request.read()
-        if self.delay:
-            await asyncio.sleep(self.delay)
-        if self.status is not None:
-            return web.Response(status=self.status, text="as the test asked for")
-        if request.content_type != _PROTOBUF:
-            return web.Response(status=415, text=f"content type must be {_PROTOBUF}, got {request.content_type}")
-        message = ExportTraceServiceRequest()
-        try:
-            # aiohttp has undone the encoding already; some clients name none.
-            message.ParseFromString(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
-        except (DecodeError, OSError, zlib.error) as error:
-            return web.Response(status=400, text=f"INVALID_ARGUMENT: no OTLP request: {error}")
-        reason = refusal(message)
-        if reason is not None:
-            self.refused.append(reason)
-            return web.Response(status=400, text=f"INVALID_ARGUMENT: {reason}")
-        self._store.add(spans_of(message))
-        return web.Response(body=ExportTraceServiceResponse().SerializeToString(), content_type=_PROTOBUF)
+    def _refuse_stranger(self, headers: Mapping[str, str]) -> str | None:
+        if self._headers is None:
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            known = scheme == "Bearer" and token in self._tokens
+            reason = "no access token that the metadata server gave"
+        else:
+            known = all(headers.get(name) == value for name, value in self._headers.items())
+            reason = f"the headers of the secret are missing: {', '.join(self._headers)}"
+        self.signed_exports += known
+        return None if known else reason
+
+
+def _anybody(_headers: Mapping[str, str]) -> str | None:
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudrun.errors import TopologyError
@@ -13,7 +14,6 @@ from cloudrun.yaml_source import YamlSource, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 FILE: Final = "topology.yaml"
 SCHEMA: Final = "topology.schema.json"
@@ -70,8 +70,19 @@ class Topology:
     services: Mapping[str, Service]
     exporter: str = "sidecar"
     backend: str = "google"
+    backend_headers_secret: str | None = None
     billing: str = "request"
     sampling: Sampling = field(default_factory=Sampling)
+
+    @property
+    def direct(self) -> bool:
+        """Whether services export by themselves, without a collector."""
+        return self.exporter == "direct"
+
+    @property
+    def google(self) -> bool:
+        """Whether traces are read in Google Cloud."""
+        return self.backend == "google"
 
     def trusts_callers(self, name: str) -> bool:
         """Tell whether only services of this system call the service `name`."""
@@ -85,7 +96,10 @@ def load(project: Path) -> Topology:
     Raises `TopologyError`: one line for each mistake, with file, line, key and cure.
     """
     source = read_yaml(project / FILE)
-    problems = [*schema_problems(source, project / SCHEMA)] or [*_reference_problems(source)]
+    problems = [*schema_problems(source, project / SCHEMA)] or [
+        *_reference_problems(source),
+        *_collector_problems(source, project),
+    ]
     if problems:
         raise TopologyError("\n".join(problems))
     data = source.data
@@ -94,7 +108,7 @@ def load(project: Path) -> Topology:
         region=data["region"],
         services={name: Service(name=name, **_frozen(service)) for name, service in data["services"].items()},
         sampling=Sampling(**data.get("sampling", {})),
-        **{key: data[key] for key in ("exporter", "backend", "billing") if key in data},
+        **{key: data[key] for key in ("exporter", "backend", "backend_headers_secret", "billing") if key in data},
     )
 
 
@@ -106,6 +120,7 @@ def _reference_problems(source: YamlSource) -> Iterator[str]:
     services: dict[str, dict[str, Any]] = source.data["services"]
     topics: dict[str, dict[str, Any]] = source.data.get("topics", {})
     yield from _number_problems(source)
+    yield from _back_end_problems(source)
     for name, service in services.items():
         if name in TAKEN_NAMES:
             yield source.problem(
@@ -122,6 +137,21 @@ def _number_problems(source: YamlSource) -> Iterator[str]:
     for key, value in source.data.get("sampling", {}).items():
         if isinstance(value, float) and not (math.isfinite(value) and (value == 0 or value >= SMALLEST)):
             yield source.problem(["sampling", key], f"must be 0 or at least {SMALLEST}, got {value}")
+
+
+def _back_end_problems(source: YamlSource) -> Iterator[str]:
+    google = source.data.get("backend", "google") == "google"
+    if not google and source.data.get("exporter", "sidecar") != "direct":
+        yield source.problem(["backend"], "the collector exports to Google only: set exporter: direct, or use google")
+    if google and "backend_headers_secret" in source.data:
+        yield source.problem(["backend_headers_secret"], "Google's back end needs no headers: remove it")
+
+
+def _collector_problems(source: YamlSource, project: Path) -> Iterator[str]:
+    config = Path("collector", f"{source.data.get('billing', 'request')}.yaml")
+    if source.data.get("exporter", "sidecar") == "sidecar" and not (project / config).is_file():
+        cure = "run `copier update --data exporter=sidecar`"
+        yield source.problem(["exporter"], f"sidecar needs {config}, which is not there: {cure}")
 
 
 def _target_problems(

@@ -7,30 +7,32 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
 
 class WebServer:
     """Serves `routes` on 127.0.0.1, on a free port that it keeps over `stop` and `resume`."""
 
-    def __init__(self, routes: Sequence[web.RouteDef], *, client_max_size: int = 1 << 20) -> None:
+    def __init__(
+        self, routes: Sequence[web.RouteDef], *, client_max_size: int = 1 << 20, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._app = web.Application(client_max_size=client_max_size)
         self._app.add_routes(routes)
+        self._tls = tls
         self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
         self._port = 0
 
     @property
     def url(self) -> str:
         """The address, without a path."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self._port}"
 
     async def start(self) -> None:
         """Listen."""
         self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, "127.0.0.1", self._port)
-        await self._site.start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:

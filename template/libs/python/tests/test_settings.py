@@ -22,6 +22,8 @@ def test_every_setting_is_read() -> None:
             "TRACERUN_BACKEND": "other",
             "TRACERUN_FLUSH": "background",
             "TRACERUN_FLUSH_DEADLINE_MS": "250",
+            "TRACERUN_EXPORT_AUTH": "google",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
         }
     ) == Settings(
         disabled=True,
@@ -33,7 +35,15 @@ def test_every_setting_is_read() -> None:
         google_backend=False,
         on_idle=False,
         flush_deadline=0.25,
+        sign_exports=True,
+        grpc=True,
     )
+
+
+def test_the_protocol_for_traces_goes_before_the_one_for_all() -> None:
+    both = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    assert not Settings.from_environment(both).grpc
+    assert Settings.from_environment({**both, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": ""}).grpc
 
 
 @pytest.mark.parametrize(
@@ -50,6 +60,9 @@ def test_every_setting_is_read() -> None:
         ("TRACERUN_FLUSH", "never"),
         ("TRACERUN_FLUSH_DEADLINE_MS", "-1"),
         ("OTEL_SDK_DISABLED", "1"),
+        ("TRACERUN_EXPORT_AUTH", "gcp"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "GRPC"),
     ],
 )
 def test_a_wrong_value_is_one_warning_and_the_default(name: str, value: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -57,8 +57,8 @@ class ExportThread:
         token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
         try:
             return self._made()(spans)
-        except Exception:  # noqa: BLE001 (no export failure may reach a request)
-            _log.warning("the exporter raised; its spans are tried again", exc_info=True)
+        except Exception as error:  # noqa: BLE001 (no export failure may reach a request)
+            self._say("an export failed and is tried again", error)
             return Answer(Outcome.FAILED)
         finally:
             detach(token)
@@ -69,11 +69,15 @@ class ExportThread:
                 self._export = self._make_export()
             return self._export
 
+    def _say(self, what: str, error: Exception) -> None:
+        text = " ".join(str(error).split())
+        _log.warning("%s: %s: %s", what, type(error).__name__, text, exc_info=_log.isEnabledFor(logging.DEBUG))
+
     def _run(self) -> None:
         try:
             self._made()
-        except Exception:  # noqa: BLE001 (no export failure may reach a request)
-            _log.warning("the exporter cannot be made; it is tried again at each export", exc_info=True)
+        except Exception as error:  # noqa: BLE001 (no export failure may reach a request)
+            self._say("the exporter cannot be made, each export tries again", error)
         while True:
             spans, done = self._work.get()
             answer = self.export_here(spans)

@@ -1,45 +1,29 @@
-"""The official OTLP exporter, imported when it is first needed and never before (it costs 25 to 50 ms)."""
+"""What becomes of an export, whatever the protocol, and the choice of the protocol."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass
 from enum import Enum, auto
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from tracerun.limits import within_limits
-from tracerun.quiet import OncePerMinute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import requests
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from tracerun.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 TIMEOUT: Final = 0.75
 """Seconds for one export. Below the exporter's first back-off of 1 s, so it never retries: the processor does."""
 
 LONGEST_RETRY_AFTER: Final = 60.0
 """Seconds; a back end that asks for more is asked again after these."""
-
-_FINAL: Final = frozenset(
-    {
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-    }
-)
-LARGEST_REQUEST: Final = 60 << 20
-"""Bytes; the exporter sends no more than 64 MiB."""
-
-_NOISY: Final = (
-    "opentelemetry.attributes",
-    "opentelemetry.exporter.otlp.proto.common._internal",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-)
-"""Loggers with a line for every export or value; what is lost is counted and said by the processor."""
 
 
 class Outcome(Enum):
@@ -71,35 +55,38 @@ class Export(Protocol):
         ...
 
 
-def otlp_http() -> Export:
-    """Return an export to `OTEL_EXPORTER_OTLP_ENDPOINT` (default http://localhost:4318) over OTLP/HTTP."""
-    import requests  # noqa: PLC0415 (see the module's docstring)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415
+def otlp(settings: Settings) -> Export:
+    """Return an export to `OTEL_EXPORTER_OTLP_ENDPOINT`, over what `settings` say, with a token where they ask for one.
 
-    for name in _NOISY:
-        logging.getLogger(name).addFilter(OncePerMinute())
-    last: requests.Response | None = None
+    It imports what it needs when it is called (25 to 50 ms), so call it in the thread that exports. Raises `ValueError`
+    when a token would be sent without TLS, and what google-auth raises when there are no credentials.
+    """
+    if settings.sign_exports:
+        _refuse_plain_text()
+    if settings.grpc:
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it writes to stderr, in no form that logs have
+        from tracerun.otlp_grpc import otlp_grpc  # noqa: PLC0415 (see above)
 
-    def remember(response: requests.Response, *_: Any, **__: Any) -> None:
-        nonlocal last
-        last = response
+        export = otlp_grpc(signed=settings.sign_exports)
+    else:
+        from tracerun.otlp_http import otlp_http  # noqa: PLC0415 (see above)
 
-    session = requests.Session()
-    session.hooks["response"].append(remember)
-    exporter = OTLPSpanExporter(timeout=TIMEOUT, session=session)
-
-    def export(spans: Sequence[ReadableSpan]) -> Answer:
-        nonlocal last
-        last = None
-        if exporter.export(spans) is SpanExportResult.SUCCESS:
-            return Answer(Outcome.DELIVERED, lost=_rejected(last))
-        if last is None:  # it never left: the back end is away, or these spans cannot be encoded
-            return Answer(Outcome.FAILED) if _can_be_sent(spans) else Answer(Outcome.REFUSED, lost=len(spans))
-        answer = Answer(_outcome(last.status_code), _seconds(last.headers.get("retry-after", "")))
-        return replace(answer, lost=len(spans)) if answer.outcome is Outcome.REFUSED else answer
-
+        export = otlp_http(signed=settings.sign_exports)
     return lambda spans: saving_the_others(export, [within_limits(span) for span in spans])
+
+
+def endpoint() -> str | None:
+    """Return the URL that the environment gives for traces, or None."""
+    return os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+def _refuse_plain_text() -> None:
+    url = endpoint() or ""
+    if not url.lower().startswith("https://"):
+        raise ValueError(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT={url}: TRACERUN_EXPORT_AUTH=google would send its token in plain text: "
+            "use https://telemetry.googleapis.com"
+        )
 
 
 def saving_the_others(export: Export, spans: Sequence[ReadableSpan]) -> Answer:
@@ -125,37 +112,3 @@ def _without_the_refused(export: Export, refused: Sequence[ReadableSpan]) -> Ans
         saved = _without_the_refused(export, part) if answer.outcome is Outcome.REFUSED else None
         lost += len(part) if answer.outcome is Outcome.FAILED else (saved or answer).lost
     return Answer(Outcome.DELIVERED, lost=lost)
-
-
-def _rejected(response: requests.Response | None) -> int:
-    """Return how many spans a back end says it has rejected: https://opentelemetry.io/docs/specs/otlp/#partial-success-1."""
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 (see the module's docstring)
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse  # noqa: PLC0415
-
-    try:
-        message = ExportTraceServiceResponse.FromString(response.content if response is not None else b"")
-    except DecodeError:  # success in no form that OTLP knows
-        return 0
-    return max(int(message.partial_success.rejected_spans), 0)
-
-
-def _can_be_sent(spans: Sequence[ReadableSpan]) -> bool:
-    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415
-
-    try:
-        return bool(encode_spans(spans).ByteSize() <= LARGEST_REQUEST)
-    except Exception:  # noqa: BLE001 (whatever it is, another try will not help)
-        return False
-
-
-def _outcome(status: int) -> Outcome:
-    """Return REFUSED where OTLP says not to send the same data again.
-
-    https://opentelemetry.io/docs/specs/otlp/#failures-1; 401, 403 and 404 heal when access or the address is mended.
-    """
-    return Outcome.REFUSED if status in _FINAL else Outcome.FAILED
-
-
-def _seconds(retry_after: str) -> float:
-    """Return a Retry-After in seconds; its other form, a date, counts as none: our own pauses serve then."""
-    return min(float(retry_after), LONGEST_RETRY_AFTER) if retry_after.isdecimal() else 0.0

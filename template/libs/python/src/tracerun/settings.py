@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 LONGEST_DEADLINE: Final = 10.0
 """Seconds that a response may be told to wait at most."""
 _LONGEST_NUMBER: Final = 16
+_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 HEALTH_PATH: Final = "/health"
 """Path of the probes; they are neither traced nor counted as requests."""
@@ -48,6 +49,11 @@ class Settings:
     """`TRACERUN_FLUSH` is `on-idle`: the last response waits for its spans; `background`: none does."""
     flush_deadline: float = 0.5
     """`TRACERUN_FLUSH_DEADLINE_MS`: the longest a response waits, in seconds here."""
+
+    grpc: bool = False
+    """`OTEL_EXPORTER_OTLP_PROTOCOL`, or its form for traces, is `grpc`; otherwise `http/protobuf`."""
+    sign_exports: bool = False
+    """`TRACERUN_EXPORT_AUTH` is `google`: exports carry an access token of Google's; `none`: somebody else signs."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -98,6 +104,18 @@ class Settings:
                 _deadline,
                 default.flush_deadline,
                 "a number of milliseconds from 0 to 10000",
+            ),
+            grpc=read(
+                next((name for name in _PROTOCOLS if environ.get(name, "").strip()), _PROTOCOLS[0]),
+                {"grpc": True, "http/protobuf": False}.__getitem__,
+                default.grpc,
+                "grpc or http/protobuf",
+            ),
+            sign_exports=read(
+                "TRACERUN_EXPORT_AUTH",
+                {"google": True, "none": False}.__getitem__,
+                default.sign_exports,
+                "google or none",
             ),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry import propagate, trace
@@ -16,7 +17,7 @@ from tracerun.instrumentations import load_instrumentations
 from tracerun.keep import KeepProcessor
 from tracerun.limits import sdk_limits
 from tracerun.middleware import TraceMiddleware
-from tracerun.otlp import otlp_http
+from tracerun.otlp import otlp
 from tracerun.propagation import TracePropagator
 from tracerun.sampling import RatioSampler
 from tracerun.settings import Settings
@@ -57,7 +58,7 @@ class Telemetry:
             await self.flush.drain(seconds)
 
 
-def setup(environ: Mapping[str, str] | None = None, *, make_export: Callable[[], Export] = otlp_http) -> Telemetry:
+def setup(environ: Mapping[str, str] | None = None, *, make_export: Callable[[], Export] | None = None) -> Telemetry:
     """Set up tracing for this process from `environ` (default: the process's own) and return it.
 
     Sets OpenTelemetry's global tracer provider and propagator, and loads the instrumentations that are installed. The
@@ -72,12 +73,14 @@ def setup(environ: Mapping[str, str] | None = None, *, make_export: Callable[[],
     return telemetry
 
 
-def build(settings: Settings, make_export: Callable[[], Export] = otlp_http) -> Telemetry:
+def build(settings: Settings, make_export: Callable[[], Export] | None = None) -> Telemetry:
     """Return the telemetry that `settings` describe, without making it the process's own."""
     propagator = TracePropagator(trust_callers=settings.trust_callers, google_backend=settings.google_backend)
     if settings.disabled:
         return Telemetry(settings, None, propagator, None)
-    flush = FlushProcessor(make_export, on_idle=settings.on_idle, deadline=settings.flush_deadline)
+    flush = FlushProcessor(
+        make_export or partial(otlp, settings), on_idle=settings.on_idle, deadline=settings.flush_deadline
+    )
     keep = _keep(settings, flush)
     provider = TracerProvider(
         sampler=RatioSampler(settings.ratio, settings.max_traces_per_second, record_rest=keep is not None),

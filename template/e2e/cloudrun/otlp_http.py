@@ -1,0 +1,45 @@
+"""OTLP over HTTP: https://opentelemetry.io/docs/specs/otlp/#otlphttp."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from cloudrun.web_server import WebServer
+
+if TYPE_CHECKING:
+    import ssl
+
+    from cloudrun.intake import Admit, Intake
+
+_PROTOBUF: Final = "application/x-protobuf"
+_LARGEST: Final = 64 << 20
+_GZIP: Final = b"\x1f\x8b"
+
+
+class OtlpHttp(WebServer):
+    """Takes exports as protobuf at /v1/traces, from those whom `admit` admits."""
+
+    def __init__(self, intake: Intake, admit: Admit, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__([web.post("/v1/traces", self._export)], client_max_size=_LARGEST, tls=tls)
+        self._intake = intake
+        self._admit = admit
+
+    async def _export(self, request: web.Request) -> web.Response:
+        if request.content_type != _PROTOBUF:
+            return web.Response(status=415, text=f"content type must be {_PROTOBUF}, got {request.content_type}")
+        body = await request.read()
+        try:
+            # aiohttp has undone the encoding already; some clients name none.
+            body = gzip.decompress(body) if body.startswith(_GZIP) else body
+        except (OSError, EOFError, zlib.error) as error:
+            return web.Response(status=400, text=f"INVALID_ARGUMENT: no gzip: {error}")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        refusal = await self._intake.take(headers, body, self._admit)
+        if refusal is not None:
+            return web.Response(status=refusal.status, text=refusal.reason)
+        return web.Response(body=ExportTraceServiceResponse().SerializeToString(), content_type=_PROTOBUF)

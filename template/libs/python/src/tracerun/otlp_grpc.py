@@ -1,0 +1,129 @@
+"""Exports over OTLP/gRPC, by the official encoder and stub.
+
+Not by the official exporter: it tells only success or failure, so a span that the back end will never take could not
+be told from an outage, and would hold up all others.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import RetryInfo
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.util.re import parse_env_headers
+
+from tracerun.otlp import LONGEST_RETRY_AFTER, TIMEOUT, Answer, Outcome, endpoint
+from tracerun.quiet import OncePerMinute
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from tracerun.otlp import Export
+
+LARGEST_MESSAGE: Final = 4 << 20
+"""Bytes that a gRPC server takes by default; a larger export is refused, and sent in halves."""
+
+_DEFAULT_ENDPOINT: Final = "http://localhost:4317"
+_NOISY: Final = ("grpc._plugin_wrapping", "opentelemetry.attributes")
+"""Loggers with a line for every export or value; what is lost is counted and said by the processor."""
+_RETRY_INFO: Final = "google.rpc.retryinfo-bin"
+_OPTIONS: Final = (
+    ("grpc.max_send_message_length", -1),
+    # A channel waits up to 2 minutes before it tries to connect again: a back end that is back would not be found.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+def otlp_grpc(*, signed: bool) -> Export:
+    """Return an export over OTLP/gRPC (default http://localhost:4317); `signed`: with a token of Google's.
+
+    Raises `ValueError` when the end point is no URL, and `OSError` when `OTEL_EXPORTER_OTLP_CERTIFICATE` is no file.
+    """
+    for name in _NOISY:
+        logging.getLogger(name).addFilter(OncePerMinute())
+    channel = _channel(signed=signed)
+    stub = _stub(channel)
+    metadata = tuple(_headers().items())
+
+    def export(spans: Sequence[ReadableSpan]) -> Answer:
+        nonlocal channel, stub
+        try:
+            request = encode_spans(spans)
+            size = request.ByteSize()
+        except Exception:  # noqa: BLE001 (whatever it is, another try will not help)
+            return Answer(Outcome.REFUSED, lost=len(spans))
+        try:
+            response = stub.Export(request, timeout=TIMEOUT, metadata=metadata)
+        except grpc.RpcError as error:
+            if signed and error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                # google-auth renews a token when it expires, over gRPC never when it is refused.
+                channel.close()
+                channel = _channel(signed=signed)
+                stub = _stub(channel)
+            return _failure(error, len(spans), size)
+        return Answer(Outcome.DELIVERED, lost=max(int(response.partial_success.rejected_spans), 0))
+
+    return export
+
+
+def _stub(channel: grpc.Channel) -> TraceServiceStub:
+    return TraceServiceStub(channel)  # type: ignore[no-untyped-call]
+
+
+def _channel(*, signed: bool) -> grpc.Channel:
+    url = endpoint() or _DEFAULT_ENDPOINT
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT={url}: use a URL such as {_DEFAULT_ENDPOINT}")
+    tls = parts.scheme == "https"
+    host = parts.netloc.rpartition("@")[2]
+    target = host if parts.port else f"{host}:{443 if tls else 80}"
+    if signed:
+        from tracerun.google_credentials import channel_credentials  # noqa: PLC0415 (only direct export needs it)
+
+        return grpc.secure_channel(target, channel_credentials(), options=_OPTIONS)
+    if tls:
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(_roots()), options=_OPTIONS)
+    return grpc.insecure_channel(target, options=_OPTIONS)
+
+
+def _roots() -> bytes | None:
+    path = _variable("CERTIFICATE")
+    return Path(path).read_bytes() if path else None
+
+
+def _headers() -> Mapping[str, str]:
+    return parse_env_headers(_variable("HEADERS"), liberal=True)
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") or ""
+
+
+def _failure(error: grpc.RpcError, spans: int, size: int) -> Answer:
+    """Return REFUSED where the same export will always fail, as over HTTP; access and address can be mended."""
+    code = error.code()
+    too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and size > LARGEST_MESSAGE
+    if code is grpc.StatusCode.INVALID_ARGUMENT or too_large:
+        return Answer(Outcome.REFUSED, lost=spans)
+    return Answer(Outcome.FAILED, _retry_after(error))
+
+
+def _retry_after(error: grpc.RpcError) -> float:
+    """Return the seconds that the back end asks for: https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-throttling."""
+    trailers = {item.key: item.value for item in error.trailing_metadata() or ()}
+    try:
+        delay = RetryInfo.FromString(trailers.get(_RETRY_INFO, b"")).retry_delay.ToTimedelta()
+    except (DecodeError, OverflowError):
+        return 0.0
+    return float(min(max(delay.total_seconds(), 0.0), LONGEST_RETRY_AFTER))
