@@ -9,7 +9,7 @@ import warnings
 from app.journal import keep_journal
 from fastapi import BackgroundTasks, FastAPI, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 
 keep_journal()
 app = FastAPI()
@@ -124,6 +124,20 @@ async def slow(seconds: float):
 async def name(request: Request):
     given = (await request.json())["name"]
     tracer.start_span(f"pricing {given}").end()
+
+
+@app.post("/attribute")
+async def attribute(request: Request):
+    text = (await request.body()).decode()
+    with tracer.start_as_current_span("child", attributes={"text": text, "texts": [text, text]}) as child:
+        child.add_event("event", {"text": text})
+
+
+@app.get("/carried")
+async def carried():
+    carrier = {}
+    propagate.inject(carrier)
+    return carrier
 
 
 @app.get("/stuck")

@@ -1,0 +1,54 @@
+"""200,000 requests while the back end fails in every way: no request notices, and the memory stays flat."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.raw_http import flood
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cloudrun import CloudRun
+
+    from tests.conftest import Journal, Variant
+
+PHASE = 40_960
+ALLOWED_MIB = 8
+"""Growth from the end of the first phase, when every queue is full, to the end of the last."""
+
+
+def memory_mib(run: CloudRun) -> float:
+    return float(psutil.Process(run.instance().processes.pid).memory_info().rss / 2**20)
+
+
+def soak(run: CloudRun) -> float:
+    assert asyncio.run(flood(run.instance().port, "/plain", PHASE)) == {200: PHASE}
+    return memory_mib(run)
+
+
+@pytest.mark.slow
+def test_memory_is_flat_and_every_lost_span_is_counted(
+    start: Callable[..., CloudRun], variant: Variant, journal: Journal
+) -> None:
+    run = start(variant(billing="instance"), OTEL_TRACES_SAMPLER_ARG="0.5", TRACERUN_MAX_TRACES_PER_SECOND="0")
+    run.stop_back_end()
+    first = soak(run)
+    memory = [soak(run)]
+    run.resume_back_end()
+    for trouble in ({"status": 503}, {"status": 429}, {"delay": 5.0}):
+        run.back_end(**trouble)  # type: ignore[arg-type]
+        memory.append(soak(run))
+    assert max(memory) - first < ALLOWED_MIB, f"MiB after each phase: {first:.0f}, {[f'{mib:.0f}' for mib in memory]}"
+    run.back_end()
+    assert run.terminate().code == 0
+    lost = sum(int(match[1]) for line in run.logs() if (match := re.search(r"(\d+) spans were lost", line)))
+    started, delivered = journal.started(), run.span_ids()
+    assert sum(started.values()) > 2 * PHASE, "too few spans were sampled"
+    # A slow export may have arrived although its sender gave it up and counted it.
+    assert len(started) - len(delivered) <= lost <= len(started)
