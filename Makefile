@@ -12,7 +12,7 @@ WORKERS ?= 2
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package tracerun-telemetry \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help setup demo test test-fast test-all test-mutants lint format lock
+.PHONY: help setup demo test test-fast test-all test-mutants test-report lint format lock
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
@@ -35,6 +35,9 @@ test-all: test test-mutants ## everything
 
 test-mutants: setup ## take each behaviour out; the named test must turn red
 	@.venv/bin/python -m tests.mutants
+
+test-report: setup ## print what is lost, and what outages cost, in each way of exporting
+	@PYTHONPATH=template/e2e .venv/bin/python -m tests.report
 
 lint: setup ## format, lint and types, of the template's sources too
 	@$(PYTEST) -q tests/test_static.py

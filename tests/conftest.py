@@ -3,8 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +11,7 @@ from cloudrun import CloudRun
 from filelock import FileLock
 
 from tests.collector_binary import collector_binary
+from tests.journal import Journal
 from tests.project import FOLDERS, NOT_COPIED, make, render, set_topology, with_app
 
 if TYPE_CHECKING:
@@ -103,16 +102,6 @@ def stock(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default project with the stock way of tracing, tests/apps/controls/stock.py."""
     environment = Path(sys.executable).parents[1]
     return with_app(project, tmp_path_factory.mktemp("stock") / "orders", "controls/stock", environment=environment)
-
-
-@dataclass(frozen=True)
-class Journal:
-    """The spans that a service has started, by their ids."""
-
-    path: Path
-
-    def started(self) -> Counter[str]:
-        return Counter(self.path.read_text().split()) if self.path.exists() else Counter()
 
 
 @pytest.fixture

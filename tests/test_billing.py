@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from cloudrun import CloudRun
 
-    from tests.conftest import Journal, Variant
+    from tests.conftest import Variant
+    from tests.journal import Journal
 
 
 @pytest.fixture(scope="module")

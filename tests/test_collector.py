@@ -29,7 +29,8 @@ from tests.test_loss import lost
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Journal, Variant
+    from tests.conftest import Variant
+    from tests.journal import Journal
 
 pytestmark = pytest.mark.usefixtures("collector")
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from cloudrun import CloudRun
 
-    from tests.conftest import Journal
+    from tests.journal import Journal
 
 SINGLE_REQUESTS = 20
 BACK_END = 0.02

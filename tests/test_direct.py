@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from cloudrun import CloudRun
 
-    from tests.conftest import Journal, Variant
+    from tests.conftest import Variant
+    from tests.journal import Journal
 
 DEADLINE = 0.5
 """Seconds: the longest that one response waits."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cloudrun import CloudRun
 
-    from tests.conftest import Journal
+    from tests.journal import Journal
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 10) -> None:

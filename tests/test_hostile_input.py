@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from cloudrun import CloudRun
 
-    from tests.conftest import Journal, Variant
+    from tests.conftest import Variant
+    from tests.journal import Journal
 
 NAMES = [
     b"traceparent",
@@ -34,6 +35,7 @@ NAMES = [
 ]
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]")
 TRACESTATE = re.compile(r"[\x20-\x7e]{0,512}")
+PRINTABLE = re.compile(r"[\x20-\x7e]{0,8192}")
 ALLOWED_MIB = 40
 """Memory that Python's allocator and the caches of libraries may take while thousands of strange values pass."""
 
@@ -44,7 +46,7 @@ parts = st.one_of(
         [
             *(b"00", b"01", b"ff", b"0" * 32, b"f" * 32, b"0" * 16, b"f" * 16, b"-", b";o=", b"/", b"=", b",", b" "),
             *(b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331", b";o=" + b"9" * 400, b"\xff\xfe", b"%00"),
-            *("０".encode(), b"1" * 5000, b"a=b", b"ot=th:0;rv:" + b"f" * 14, b"+1", b"-0", b"1_0"),
+            *(b"1" * 5000, b"a=b", b"ot=th:0;rv:" + b"f" * 14, b"+1", b"-0", b"1_0", "\uff10".encode()),
         ]
     ),
     # Any byte that HTTP allows in a value.
@@ -66,8 +68,10 @@ def memory_mib(run: CloudRun) -> float:
     return float(psutil.Process(run.instance().processes.pid).memory_info().rss / 2**20)
 
 
-def check_carried(carried: Mapping[str, str]) -> None:
-    assert set(carried) <= {"traceparent", "original-traceparent", "tracestate"}, carried
+def check_carried(carried: Mapping[str, str], *, baggage: bool) -> None:
+    allowed = {"traceparent", "original-traceparent", "tracestate"} | ({"baggage"} if baggage else set())
+    assert set(carried) <= allowed, carried
+    assert PRINTABLE.fullmatch(carried.get("baggage", "")), carried
     assert TRACEPARENT.fullmatch(carried["traceparent"]), carried
     assert carried["original-traceparent"] == carried["traceparent"]
     assert TRACESTATE.fullmatch(carried.get("tracestate", "")), carried
@@ -93,16 +97,15 @@ def test_no_header_breaks_a_request_or_is_passed_on_malformed(
             answer = connection.get("/carried", found)
             assert answer.status == 200, answer
             carried = json.loads(answer.body)
-            check_carried(carried)
+            check_carried(carried, baggage=trusted == "true")
             seen.add(carried["traceparent"][-2:])
 
         sent()
         assert memory_mib(run) - before < ALLOWED_MIB
-    assert {"00", "01"} <= {flags.replace("2", "0").replace("3", "1") for flags in seen}, (
-        "one decision only: too little is proven"
-    )
+    assert {int(flags, 16) & 1 for flags in seen} == {0, 1}, "one decision only: too little is proven"
     assert run.terminate().code == 0
-    assert not any("Traceback" in line or '"severity": "ERROR"' in line for line in run.logs())
+    errors = [line[:400] for line in run.logs() if "Traceback" in line]
+    assert not errors, errors[:3]
 
 
 @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -111,7 +114,9 @@ def through_the_front_end(run: CloudRun, found: list[tuple[bytes, bytes]]) -> No
     with Connection(int(run.url().rpartition(":")[2])) as connection:
         assert connection.get("/items/1/reviews", found).status == 200
     passed = run.system.upstream.headers[-1]
-    check_carried({name: passed[name] for name in passed if name in {header.decode() for header in NAMES}})
+    check_carried(
+        {name: passed[name] for name in passed if name in {header.decode() for header in NAMES}}, baggage=False
+    )
 
 
 def test_what_comes_through_the_front_end_reaches_the_next_service_well_formed(

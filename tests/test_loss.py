@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from cloudrun import CloudRun
 
-    from tests.conftest import Journal
+    from tests.journal import Journal
 
 SINGLE_REQUESTS = 20
 BURST = 200

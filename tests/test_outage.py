@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
-from contextlib import contextmanager
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from cloudrun.tls import CertificateAuthority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from cloudrun import CloudRun
 
-    from tests.conftest import Journal
+    from tests.conftest import Variant
+    from tests.journal import Journal
 
 REQUESTS = 12
 DEADLINE = 0.5
@@ -26,46 +25,20 @@ BOUND = 5 * DEADLINE
 """Seconds that all of them may wait together: three in vain open the breaker, and one tries again after a pause."""
 
 
-@contextmanager
-def raw_server(answer: bytes, *, hang: bool = False) -> Iterator[str]:
-    """Answer whatever comes with `answer`, and close; or say nothing for ever."""
-    server = socket.create_server(("127.0.0.1", 0))
-    kept: list[socket.socket] = []
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-                kept.append(connection)
-                connection.recv(65536)
-                if not hang:
-                    connection.sendall(answer)
-                    connection.close()
-            except OSError:
-                if server.fileno() == -1:
-                    return
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-    finally:
-        server.close()
-        for connection in kept:
-            connection.close()
-
-
-BACK_ENDS = {
-    "hangs": (b"", True),
-    "answers garbage": (b"\x00\x01\x02 nonsense\r\n\r\n", False),
-    "says nothing and closes": (b"", False),
-    "dies in the middle of the body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", False),
-    "is 503": (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", False),
-    "is 429 with Retry-After": (b"HTTP/1.1 429 Too Many\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n", False),
-    "is 500": (b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", False),
-    "sends elsewhere": (b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n", False),
-    "is 304": (b"HTTP/1.1 304 Not Modified\r\n\r\n", False),
-    "is 404": (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", False),
+TROUBLES: dict[str, dict[str, Any]] = {
+    "hangs": {"delay": 60},
+    "answers garbage": {"raw": b"\x00\x01\x02 nonsense\r\n\r\n"},
+    "says nothing and closes": {"raw": b""},
+    "dies in the middle of the body": {"raw": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"},
+    "is 503": {"status": 503},
+    "is 429 with Retry-After": {"status": 429, "retry_after": 30},
+    "is 500": {"status": 500},
+    "sends elsewhere": {"raw": b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n"},
+    "is 304": {"raw": b"HTTP/1.1 304 Not Modified\r\n\r\n"},
+    "is 404": {"status": 404},
 }
+exporters = pytest.mark.parametrize("exporter", ["sidecar", "direct"])
+billings = pytest.mark.parametrize("billing", ["request", "instance"])
 
 
 def waits(run: CloudRun, requests: int = REQUESTS) -> list[float]:
@@ -89,19 +62,33 @@ def check(run: CloudRun, seconds: list[float]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trouble", BACK_ENDS)
-def test_a_back_end_that(start: Callable[..., CloudRun], shapes: Path, trouble: str) -> None:
-    answer, hang = BACK_ENDS[trouble]
-    with raw_server(answer, hang=hang) as url:
-        run = start(shapes, OTEL_EXPORTER_OTLP_ENDPOINT=url)
-        check(run, waits(run))
+@exporters
+@billings
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_back_end_that(
+    start: Callable[..., CloudRun], variant: Variant, exporter: str, billing: str, trouble: str
+) -> None:
+    run = start(variant(exporter=exporter, billing=billing))
+    run.back_end(**TROUBLES[trouble])
+    check(run, waits(run))
+
+
+@exporters
+def test_a_back_end_that_asks_to_be_left_alone_is_not_waited_for(
+    start: Callable[..., CloudRun], variant: Variant, exporter: str
+) -> None:
+    run = start(variant(exporter=exporter))
+    run.back_end(status=429, retry_after=30)
+    seconds = waits(run)
+    assert sum(seconds) < DEADLINE, f"all took {sum(seconds):.2f} s: {[f'{s:.3f}' for s in seconds]}"
 
 
 @pytest.mark.slow
-def test_a_back_end_whose_tls_fails(start: Callable[..., CloudRun], shapes: Path) -> None:
-    with raw_server(b"HTTP/1.1 400 Bad\r\n\r\n") as url:
-        run = start(shapes, OTEL_EXPORTER_OTLP_ENDPOINT=url.replace("http:", "https:"))
-        check(run, waits(run))
+def test_a_back_end_whose_tls_fails(start: Callable[..., CloudRun], variant: Variant) -> None:
+    stranger = CertificateAuthority()
+    run = start(variant(exporter="direct"), OTEL_EXPORTER_OTLP_CERTIFICATE=str(stranger.bundle))
+    check(run, waits(run))
+    stranger.close()
 
 
 def test_a_back_end_that_refuses_connections_and_comes_back_gets_every_span(

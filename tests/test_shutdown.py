@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cloudrun import CloudRun
 
-    from tests.conftest import Journal
+    from tests.journal import Journal
 
 
 def test_an_idle_instance_is_gone_within_a_second(start: Callable[..., CloudRun], shapes: Path) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from cloudrun import CloudRun
 
-    from tests.conftest import Journal, Variant
+    from tests.conftest import Variant
+    from tests.journal import Journal
 
 PHASE = 40_960
 ALLOWED_MIB = 8
@@ -42,7 +43,7 @@ def test_memory_is_flat_and_every_lost_span_is_counted(
     memory = [soak(run)]
     run.resume_back_end()
     for trouble in ({"status": 503}, {"status": 429}, {"delay": 5.0}):
-        run.back_end(**trouble)  # type: ignore[arg-type]
+        run.back_end(**trouble)
         memory.append(soak(run))
     assert max(memory) - first < ALLOWED_MIB, f"MiB after each phase: {first:.0f}, {[f'{mib:.0f}' for mib in memory]}"
     run.back_end()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from cloudrun.intake import Trouble
 from cloudrun.sampling import new_span_id, new_trace_id
 from cloudrun.system import System
 from cloudrun.trace_headers import Caller, caller_of
@@ -158,10 +159,16 @@ class CloudRun:
 
     # -- what stands around
 
-    def back_end(self, *, delay: float = 0.0, status: int | None = None) -> None:
-        """Make the Telemetry API slow (seconds) or failing (an HTTP status)."""
-        self.system.telemetry_api.intake.delay = delay
-        self.system.telemetry_api.intake.status = status
+    def back_end(
+        self,
+        *,
+        delay: float = 0.0,
+        status: int | None = None,
+        retry_after: int | None = None,
+        raw: bytes | None = None,
+    ) -> None:
+        """Make the back end slow (seconds) or failing; without arguments it is well again. See `Trouble`."""
+        self.system.telemetry_api.intake.trouble = Trouble(delay, status, retry_after, raw)
 
     def stop_back_end(self) -> None:
         """Take the Telemetry API away: connections are refused."""

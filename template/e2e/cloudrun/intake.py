@@ -21,12 +21,28 @@ UNAUTHORIZED: Final = 401
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """What tests make a back end do instead of its work."""
+
+    delay: float = 0.0
+    """Seconds before anything else."""
+    status: int | None = None
+    """An HTTP status to answer with; over gRPC, the code that is nearest."""
+    retry_after: int | None = None
+    """Seconds for which it asks to be left alone."""
+    raw: bytes | None = None
+    """What to write, over HTTP, before the connection is closed in the middle of things."""
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why an export is not taken."""
 
     status: int
     """As HTTP says it."""
     reason: str
+    retry_after: int | None = None
+    """Seconds for which the sender should wait."""
 
 
 class Admit(Protocol):
@@ -38,14 +54,13 @@ class Admit(Protocol):
 
 
 class Intake:
-    """Checks exports and stores their spans. Tests set `delay` (seconds) or `status` to make it slow or failing."""
+    """Checks exports and stores their spans. Tests set `trouble`."""
 
     def __init__(self, store: Store, *, google: bool) -> None:
         """`google`: with the checks of the Telemetry API."""
         self._store = store
         self._google = google
-        self.delay = 0.0
-        self.status: int | None = None
+        self.trouble = Trouble()
         self.exports = 0
         self.refused: list[str] = []
 
@@ -55,10 +70,11 @@ class Intake:
         if stranger is not None:
             return Refusal(UNAUTHORIZED, f"UNAUTHENTICATED: {stranger}")
         self.exports += 1
-        if self.delay:
-            await asyncio.sleep(self.delay)
-        if self.status is not None:
-            return Refusal(self.status, "as the test asked for")
+        trouble = self.trouble
+        if trouble.delay:
+            await asyncio.sleep(trouble.delay)
+        if trouble.status is not None:
+            return Refusal(trouble.status, "as the test asked for", trouble.retry_after)
         message = ExportTraceServiceRequest()
         try:
             message.ParseFromString(body)

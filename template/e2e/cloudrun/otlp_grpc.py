@@ -8,6 +8,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from cloudrun.ports import free_port
@@ -60,6 +62,9 @@ class OtlpGrpc:
             headers = {key: str(value) for key, value in context.invocation_metadata()}
             taken = asyncio.run_coroutine_threadsafe(self._intake.take(headers, body, self._admit), loop)
             refusal = taken.result()
+            if refusal is not None and refusal.retry_after is not None:
+                pause = RetryInfo(retry_delay=Duration(seconds=refusal.retry_after))
+                context.set_trailing_metadata((("google.rpc.retryinfo-bin", pause.SerializeToString()),))
             if refusal is not None:
                 context.abort(_CODES.get(HTTPStatus(refusal.status), grpc.StatusCode.INTERNAL), refusal.reason)
             return ExportTraceServiceResponse().SerializeToString()

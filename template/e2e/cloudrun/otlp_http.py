@@ -39,7 +39,13 @@ class OtlpHttp(WebServer):
         except (OSError, EOFError, zlib.error) as error:
             return web.Response(status=400, text=f"INVALID_ARGUMENT: no gzip: {error}")
         headers = {name.lower(): value for name, value in request.headers.items()}
+        raw = self._intake.trouble.raw
+        if raw is not None and request.transport is not None:
+            request.transport.write(raw)
+            request.transport.close()
+            return web.Response()  # goes nowhere
         refusal = await self._intake.take(headers, body, self._admit)
         if refusal is not None:
-            return web.Response(status=refusal.status, text=refusal.reason)
+            pause = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
+            return web.Response(status=refusal.status, text=refusal.reason, headers=pause)
         return web.Response(body=ExportTraceServiceResponse().SerializeToString(), content_type=_PROTOBUF)

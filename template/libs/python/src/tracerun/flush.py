@@ -178,7 +178,7 @@ class FlushProcessor(SpanProcessor):
             return False
         if self._in_flight:
             return self._now() - self._started <= self._deadline
-        return self._failures <= 1 or self._ready()
+        return self._ready() or (self._failures <= 1 and self._not_before - self._now() < self._deadline)
 
     async def _acknowledged(self, seconds: float) -> bool:
         """Return True when there is nothing more to wait for, False after `seconds`."""

@@ -44,6 +44,8 @@ def serve(target: str) -> None:
 
     Raises `SystemExit` with one line when `PORT` is no port, and as uvicorn does when the app cannot start.
     """
+    # In a container this is process 1, which the kernel spares SIGTERM as long as there is no handler for it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logs.configure()
     telemetry = setup()
     port = _port(os.environ.get("PORT", "8080"))
