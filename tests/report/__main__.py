@@ -46,7 +46,9 @@ class Report:
         self._folder = folder
         self._rendered = {mode: mode.render(project, folder) for mode in MODES}
         self._done = 0
-        self._total = len(MODES) * (len(loss.CASES) + len(outage.CASES)) + 1
+        over_http = sum(not mode.protocol for mode in MODES)
+        others = len(loss.CASES) + len(outage.CASES) - len(outage.HTTP_ONLY)
+        self._total = len(MODES) * others + over_http * len(outage.HTTP_ONLY) + 1
 
     def row(
         self, mode: Mode | None, project: Path, case: str, measure: Callable[[CloudRun, Journal, str], list[str]]
@@ -66,7 +68,12 @@ class Report:
             return [label, billing, case, *measure(run, journal, case)]
 
     def rows(self, cases: Iterable[str], measure: Callable[[CloudRun, Journal, str], list[str]]) -> list[list[str]]:
-        return [self.row(mode, self._rendered[mode], case, measure) for case in cases for mode in MODES]
+        return [
+            self.row(mode, self._rendered[mode], case, measure)
+            for case in cases
+            for mode in MODES
+            if not (mode.protocol and case in outage.HTTP_ONLY)
+        ]
 
 
 def main() -> None:

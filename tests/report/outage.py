@@ -18,6 +18,7 @@ HEADER = ["the back end", "slowest, ms", "median, ms", "all waits, ms", "end aft
 SLOW = "takes 500 ms"
 REFUSES = "refuses connections"
 BACK = "refuses connections, and comes back"
+HTTP_ONLY = {name for name, trouble in TROUBLES.items() if "raw" in trouble}
 CASES = [SLOW, REFUSES, BACK, *TROUBLES]
 
 
