@@ -63,6 +63,7 @@ def test_nothing_is_lost_when_the_cpu_goes_after_each_response(
     check_signed(run)
 
 
+@pytest.mark.slow
 @protocols
 @pytest.mark.parametrize("slow", [0, SLOW], ids=["fast back end", "slow back end"])
 def test_nothing_is_lost_when_the_cpu_goes_after_a_burst(
@@ -77,6 +78,7 @@ def test_nothing_is_lost_when_the_cpu_goes_after_a_burst(
     assert sum(run.span_ids().values()) == 2 * BURST
 
 
+@pytest.mark.slow
 @protocols
 @billings
 def test_sigterm_straight_after_a_response_loses_nothing(
@@ -91,6 +93,7 @@ def test_sigterm_straight_after_a_response_loses_nothing(
     check_signed(run)
 
 
+@pytest.mark.slow
 @protocols
 def test_under_instance_billing_spans_leave_in_the_background(
     start: Callable[..., CloudRun], variant: Variant, journal: Journal, protocol: str
@@ -105,6 +108,7 @@ def test_under_instance_billing_spans_leave_in_the_background(
     until(lambda: run.span_ids() == journal.started(), "the delivery of all spans")
 
 
+@pytest.mark.slow
 @protocols
 def test_the_project_stands_on_the_services_own_resource(start: Callable[..., CloudRun], direct: Path) -> None:
     run = start(direct)
@@ -132,6 +136,7 @@ def test_a_token_that_is_refused_is_replaced_and_nothing_is_lost(
 def restart_with(run: CloudRun, *, delay: float = 0.0, status: int | None = None) -> None:
     """Start another instance, for which the metadata server is slow (seconds) or fails (an HTTP status)."""
     run.terminate()
+    run.revoke_tokens()
     run.metadata_server(delay=delay, status=status)
     run.start_instance()
 
@@ -147,6 +152,7 @@ def check_waits(run: CloudRun, requests: int = 12) -> None:
     assert sum(waits) < 5 * DEADLINE + requests * 0.05, f"all took {sum(waits):.2f} s"
 
 
+@pytest.mark.slow
 @protocols
 @pytest.mark.parametrize("trouble", [{"status": 403}, {"delay": 1.2}], ids=["refuses", "is slow"])
 def test_a_metadata_server_that(
@@ -179,6 +185,7 @@ def test_a_metadata_server_that_never_comes_back_costs_bounded_waits_and_all_spa
     assert any("24 spans were lost" in line for line in run.logs()), run.logs()
 
 
+@pytest.mark.slow
 def test_no_response_waits_while_a_token_is_renewed(
     start: Callable[..., CloudRun], variant: Variant, journal: Journal
 ) -> None:
@@ -241,6 +248,7 @@ def test_another_back_end_gets_the_headers_of_the_secret(
     assert not run.system.metadata.tokens, "a token of Google's was asked for"
 
 
+@pytest.mark.slow
 @protocols
 def test_another_back_end_without_the_headers_takes_nothing_and_what_is_lost_is_said(
     start: Callable[..., CloudRun], variant: Variant, protocol: str
@@ -266,6 +274,7 @@ def test_where_another_back_end_is_read_the_platforms_span_is_no_parent(
 # -- the back end in trouble
 
 
+@pytest.mark.slow
 @protocols
 @pytest.mark.parametrize("status", [429, 503, 404], ids=str)
 def test_a_back_end_that_fails_for_a_while_gets_every_span(
@@ -291,6 +300,7 @@ def test_spans_that_the_back_end_will_never_take_are_counted(start: Callable[...
     assert any("2 spans were lost" in line for line in run.logs()), run.logs()
 
 
+@pytest.mark.slow
 @protocols
 def test_a_back_end_that_hangs_or_refuses_connections_costs_bounded_waits(
     start: Callable[..., CloudRun], direct: Path, journal: Journal

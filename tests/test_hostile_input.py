@@ -119,6 +119,7 @@ def through_the_front_end(run: CloudRun, found: list[tuple[bytes, bytes]]) -> No
     )
 
 
+@pytest.mark.slow
 def test_what_comes_through_the_front_end_reaches_the_next_service_well_formed(
     start: Callable[..., CloudRun], project: Path
 ) -> None:
