@@ -40,7 +40,7 @@ def losses(project: Path, stack: Stack, variant: Variant, tools: Tools) -> dict[
     shutil.rmtree(service)
     shutil.copytree(stack.folder, service, ignore=shutil.ignore_patterns("__pycache__"))
     (service / "Dockerfile").write_text(f"CMD {json.dumps([*variant.command])}\n")
-    (service / ".venv").symlink_to(stack.tools.parent)
+    (service / ".venv").symlink_to(stack.install(rivals=variant.rival).parent)
     rpc = variant.environment.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc"
     wanted = environment(stack, variant, tools.grpc if rpc else tools.http)
     del wanted["PATH"]

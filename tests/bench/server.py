@@ -35,7 +35,7 @@ def environment(stack: Stack, variant: Variant, endpoint: str) -> dict[str, str]
     """Return the variables of a server, but for its port: nothing of this machine's own but what programs need."""
     return {
         **{name: os.environ[name] for name in _PASSED if name in os.environ},
-        "PATH": f"{stack.tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": f"{stack.install(rivals=variant.rival)}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "OTEL_SERVICE_NAME": "bench",
         "OTEL_RESOURCE_ATTRIBUTES": _RESOURCE,
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,

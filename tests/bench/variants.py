@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.bench import python_environment
 from tests.project import APPS, REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 UNTRACED: Final = "untraced"
 
@@ -53,12 +53,12 @@ class Stack:
     name: str
     folder: Path
     """What the commands run in."""
-    tools: Path
-    """First on the PATH of the commands."""
     untraced: Variant
     ours: Sequence[Variant]
     rivals: Sequence[Variant]
     goals: Goals
+    install: Callable[..., Path]
+    """Called with `rivals`, a bool: installs what the variants need and returns the folder of their programs."""
 
     @property
     def traced(self) -> list[Variant]:
@@ -106,7 +106,6 @@ _STOCK: Final = {
 FASTAPI: Final = Stack(
     "Python FastAPI",
     APPS / "bench" / "fastapi",
-    Path(sys.executable).parent,
     Variant(UNTRACED, ("python", "-m", "untraced")),
     tracerun(
         ("python", "-m", "traced"),
@@ -151,6 +150,7 @@ FASTAPI: Final = Stack(
         memory=6 << 20,
         back_end_down=0.0005,
     ),
+    python_environment.programs,
 )
 
 STACKS: Final = (FASTAPI,)
