@@ -8,11 +8,12 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 export PATH := $(if $(filter .uv%,$(UV)),$(CURDIR)/.uv/bin:)$(PATH)
 
 PYTEST := .venv/bin/python -m pytest
+BENCH := PYTHONPATH=template/e2e .venv/bin/python -m tests.bench
 WORKERS ?= 2
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package tracerun-telemetry \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help setup demo test test-fast test-all test-mutants test-report lint format lock
+.PHONY: help setup demo test test-fast test-all test-mutants test-report bench bench-quick lint format lock
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
@@ -38,6 +39,12 @@ test-mutants: setup ## take each behaviour out; the named test must turn red
 
 test-report: setup ## print what is lost, and what outages cost, in each way of exporting
 	@PYTHONPATH=template/e2e .venv/bin/python -m tests.report
+
+bench: setup ## what tracing costs, in about 12 minutes: report, chart and samples in .bench
+	@$(BENCH) $(if $(AGAINST),--against $(AGAINST))
+
+bench-quick: setup ## the same in about 3 minutes (AGAINST=REF: only compares the library with that of a commit)
+	@$(BENCH) --quick $(if $(AGAINST),--against $(AGAINST))
 
 lint: setup ## format, lint and types, of the template's sources too
 	@$(PYTEST) -q tests/test_static.py

@@ -27,6 +27,7 @@ LEFT_OUT: Final = (
     ".git",
     ".venv",
     ".uv",
+    ".bench",
     ".cache",
     ".demo",
     "__pycache__",

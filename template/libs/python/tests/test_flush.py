@@ -125,6 +125,28 @@ def test_background_never_makes_a_response_wait() -> None:
     run(test)
 
 
+def test_a_busy_instance_exports_seldom_in_the_background_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flush_module, "PACE", 1_000_000)
+    monkeypatch.setattr(flush_module, "MAX_PACE", 4 * LONG)
+
+    async def test() -> None:
+        service = Service(on_idle=False)
+        service.recorder.hold()
+        await service.request("first")
+        await until(service.recorder.began.is_set)
+        await service.request("during its export")
+        service.recorder.release()
+        await until(lambda: service.recorder.names == ["first"])
+        for _ in range(5):
+            await service.request("later")
+            await asyncio.sleep(0.005)  # an export would have time to happen
+        assert len(service.recorder.batches) == 1
+        await service.flush.drain(LONG)
+        assert len(service.recorder.batches) == 2
+
+    run(test)
+
+
 def test_one_failed_export_is_tried_again_while_the_response_waits() -> None:
     async def test() -> None:
         service = Service()

@@ -142,6 +142,8 @@ class FlushProcessor(SpanProcessor):
         self._bind()
         self._seen_request = True
         self._active += 1
+        if self._in_flight:
+            self._interrupted = True
         if self._waiters:
             self._interrupted = True
             self._release()

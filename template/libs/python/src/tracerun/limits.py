@@ -45,11 +45,6 @@ def sdk_limits() -> SpanLimits:
     )
 
 
-def attribute_count(span: ReadableSpan) -> int:
-    """Return how many attributes `span` brings into an export."""
-    return sum(len(attributes or ()) for attributes in _all_attributes(span))
-
-
 def within_limits(span: ReadableSpan) -> ReadableSpan:
     """Return `span` itself if it is within the limits, else a copy whose names, keys and values are cut to them."""
     if (
@@ -85,13 +80,24 @@ def _all_attributes(span: ReadableSpan) -> list[Mapping[str, AnyValue] | None]:
     ]
 
 
-def approximate_bytes(span: ReadableSpan) -> int:
-    """Return about how much memory `span` takes, in bytes: what its texts take, and a fixed part."""
-    size = _FIXED_BYTES + len(span.status.description or "")
-    for attributes in _all_attributes(span):
-        for value in (attributes or {}).values():
-            size += len(value) if isinstance(value, (str, bytes)) else _ATTRIBUTE_BYTES
-    return size
+def weight(span: ReadableSpan) -> tuple[int, int]:
+    """Return about how much memory `span` takes, in bytes, and how many attributes it brings into an export."""
+    size, count = _weight(span.attributes)
+    size += _FIXED_BYTES + len(span.status.description or "")
+    for attributes in (*(event.attributes for event in span.events), *(link.attributes for link in span.links)):
+        more, further = _weight(attributes)
+        size += more
+        count += further
+    return size, count
+
+
+def _weight(attributes: Mapping[str, AnyValue] | None) -> tuple[int, int]:
+    if not attributes:
+        return 0, 0
+    size = 0
+    for value in attributes.values():
+        size += len(value) if isinstance(value, (str, bytes)) else _ATTRIBUTE_BYTES
+    return size, len(attributes)
 
 
 def _fits(text: str, limit: int) -> bool:

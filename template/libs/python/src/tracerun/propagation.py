@@ -169,6 +169,8 @@ def _remote_span(context: Context) -> SpanContext | None:
     found = get_current_span(context).get_span_context()
     if not found.is_valid:
         return None
+    if found.is_remote and not found.trace_flags & ~_KNOWN_FLAGS:
+        return found
     return SpanContext(
         found.trace_id,
         found.span_id,

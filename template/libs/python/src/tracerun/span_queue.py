@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from tracerun.limits import REQUEST_ATTRIBUTES, approximate_bytes, attribute_count
+from tracerun.limits import REQUEST_ATTRIBUTES, weight
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -25,7 +25,7 @@ class SpanQueue:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._spans: deque[tuple[ReadableSpan, int]] = deque()
+        self._spans: deque[tuple[ReadableSpan, int, int]] = deque()
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -33,10 +33,10 @@ class SpanQueue:
 
     def offer(self, span: ReadableSpan) -> bool:
         """Append `span` and return True, or return False when the queue is full."""
-        size = approximate_bytes(span)
+        size, attributes = weight(span)
         if len(self._spans) >= self._capacity or self._bytes + size > CAPACITY_BYTES:
             return False
-        self._spans.append((span, size))
+        self._spans.append((span, size, attributes))
         self._bytes += size
         return True
 
@@ -45,10 +45,10 @@ class SpanQueue:
         batch: list[ReadableSpan] = []
         attributes, size = REQUEST_ATTRIBUTES, BATCH_BYTES
         while self._spans and len(batch) < BATCH:
-            span, span_size = self._spans[0]
+            span, span_size, span_attributes = self._spans[0]
             if not batch:
                 attributes -= len(span.resource.attributes)
-            attributes -= attribute_count(span)
+            attributes -= span_attributes
             size -= span_size
             if batch and (attributes < 0 or size < 0):
                 break
@@ -60,6 +60,6 @@ class SpanQueue:
     def put_back(self, batch: list[ReadableSpan]) -> None:
         """Put spans that were not delivered back to the front, in their order."""
         for span in reversed(batch):
-            size = approximate_bytes(span)
-            self._spans.appendleft((span, size))
+            size, attributes = weight(span)
+            self._spans.appendleft((span, size, attributes))
             self._bytes += size

@@ -1,0 +1,39 @@
+"""Measures what tracing costs: `python -m tests.bench [--quick] [--against REF] [--only SECTION …]`.
+
+Writes all samples (run.json), a report and a chart into a new folder of `.bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench.errors import BenchError
+from tests.bench.run import FOLDER, compare, measure
+from tests.bench.steps import FULL, QUICK
+from tests.bench.variants import STACKS
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="measure what tracing costs")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a first impression")
+    parser.add_argument("--against", metavar="REF", help="compare the library with that of a commit, under load only")
+    chosen = parser.parse_args()
+    plan = QUICK if chosen.quick else FULL
+    try:
+        for stack in STACKS:
+            if chosen.against:
+                with tempfile.TemporaryDirectory() as folder:
+                    sys.stdout.write(compare(stack, plan, chosen.against, Path(folder)))
+            else:
+                sys.stdout.write(f"{measure(stack, plan, FOLDER)}\n")
+    except BenchError as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What each variant loses in the offline Cloud Run, where an idle instance has no CPU."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from cloudrun import CloudRun
+
+from tests.bench.errors import BenchError
+from tests.bench.server import environment
+from tests.project import render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.bench.tools import Tools
+    from tests.bench.variants import Stack, Variant
+
+SINGLE_REQUESTS = 20
+BURST = 200
+CLIENTS = 8
+PATH = "/items/1"
+
+
+def rendered(folder: Path) -> Path:
+    """Return the default project, rendered into `folder`."""
+    project = folder / "project"
+    done = render(project)
+    if done.returncode:
+        raise BenchError(f"the default project cannot be rendered: {done.stderr.strip()[-300:]}")
+    return project
+
+
+def losses(project: Path, stack: Stack, variant: Variant, tools: Tools) -> dict[str, float]:
+    """Return the shares of requests whose SERVER span was lost: frozen after each and killed, and after a burst."""
+    service = project / "services" / "api"
+    shutil.rmtree(service)
+    shutil.copytree(stack.folder, service, ignore=shutil.ignore_patterns("__pycache__"))
+    (service / "Dockerfile").write_text(f"CMD {json.dumps([*variant.command])}\n")
+    (service / ".venv").symlink_to(stack.install(rivals=variant.rival).parent)
+    rpc = variant.environment.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc"
+    wanted = environment(stack, variant, tools.grpc if rpc else tools.http)
+    del wanted["PATH"]
+    with CloudRun(project, environment=wanted) as run:
+        tools.forget()
+        for _ in range(SINGLE_REQUESTS):
+            _request(run, variant)
+        run.kill()
+        single = tools.count().server
+        run.start_instance()
+        tools.forget()
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            list(clients.map(lambda _: _request(run, variant), range(BURST)))
+        if not run.instance().frozen:
+            raise BenchError(f"{variant.name}: the instance still has CPU, so nothing is known of its losses")
+        run.kill()
+        burst = tools.count().server
+    return {"single": 1 - single / SINGLE_REQUESTS, "burst": 1 - burst / BURST}
+
+
+def _request(run: CloudRun, variant: Variant) -> None:
+    status = run.get(PATH).status
+    if status != 200:
+        raise BenchError(f"{variant.name}: {PATH} was answered with {status} in the offline Cloud Run")

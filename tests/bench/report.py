@@ -1,0 +1,145 @@
+"""The report of one run, in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.bench.figures import Figure, Samples
+from tests.bench.steps import BACK_END_DOWN, SINK
+from tests.bench.variants import UNTRACED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tests.bench.variants import Stack
+
+_US: Final = 1e-6
+_MS: Final = 1e-3
+_MB: Final = 1 << 20
+
+_READING: Final = (
+    "Medians over the rounds, with the lowest and highest in brackets. **Ratio**: server CPU for each request, "
+    "untraced ÷ traced, compared with the untraced app just before and after. *Delivered* is the share of requests "
+    "whose SERVER span the back end had in the end. *Lost* is the share that it did not have when the instance was "
+    "killed while it had no CPU: after each of 20 single requests, and after a burst of 200."
+)
+
+
+def markdown(stack: Stack, run: dict[str, Any], chart: str) -> str:
+    """Return the report of `run`, the content of its `run.json`; `chart` is the address of its picture."""
+    samples = Samples(run["samples"])
+    parts = [
+        f"# What tracing costs: {stack.name}",
+        f"{run['date']}, {run['machine']}. {run['versions']}.",
+        f"![server CPU for each request]({chart})",
+        _READING,
+        "## Goals",
+        _table(("", "reached", "floor", "aim", ""), _goals(stack, samples)),
+        "## Under load, 16 connections",
+        _table(
+            ("", "ratio", "CPU µs", "throughput ratio", "p50 ms", "delivered", "lost: single", "lost: burst"),
+            [_load_row(samples, variant) for variant in samples.variants("load")],
+        ),
+        "## Lone client",
+        _table(
+            ("", "p50 ms", "added ms"),
+            [_lone_row(samples, variant) for variant in samples.variants("lone client")],
+        ),
+        "## Cold start",
+        _table(
+            ("", "listening ms", "added ms", "first response ms", "added ms"),
+            [_cold_row(samples, variant) for variant in samples.variants("cold start")],
+        ),
+        "## Memory",
+        _table(
+            ("", "before the first export, PSS MB", "added MB", "after load, RSS MB"),
+            [_memory_row(samples, variant) for variant in samples.variants("memory")],
+        ),
+        "## Growth",
+        *(_growth(samples, key) for key in ("connections", "spans")),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def lone_added(samples: Samples, variant: str) -> Figure:
+    """Return what a lone client waits longer, beyond what the back end takes to answer."""
+    answer = samples.figure("lone client", SINK, "p50").median
+    return samples.compared("lone client", variant, "p50", lambda untraced, traced: traced - untraced - answer)
+
+
+def _goals(stack: Stack, samples: Samples) -> list[Sequence[str]]:
+    goals = stack.goals
+    rows: list[Sequence[str]] = []
+    for name, (floor, aim) in goals.ratios.items():
+        reached = samples.ratio("load", name)
+        verdict = (
+            "below the floor" if reached.median < floor else "reached" if reached.median >= aim else "above the floor"
+        )
+        rows.append((f"{name}, ratio", reached.shown(), f"{floor:.2f}", f"{aim:.2f}", verdict))
+    limits: list[tuple[str, Figure, float, float]] = [
+        ("lone client, p50 added, ms", lone_added(samples, "on-idle 1.0"), goals.lone_client, _MS),
+        ("cold start added, ms", samples.added("cold start", "on-idle 1.0", "listening"), goals.cold_start, _MS),
+        ("memory added before the first export, MB", samples.added("memory", "on-idle 1.0", "pss"), goals.memory, _MB),
+        ("back end down, p50 added, ms", samples.added("lone client", BACK_END_DOWN, "p50"), goals.back_end_down, _MS),
+    ]
+    for label, reached, limit, unit in limits:
+        verdict = "reached" if reached.median <= limit else "above the limit"
+        rows.append((label, reached.shown(unit), f"≤ {limit / unit:g}", "", verdict))
+    return rows
+
+
+def _load_row(samples: Samples, variant: str) -> Sequence[str]:
+    requests = sum(sample["requests"] for sample in samples.of("load", variant))
+    delivered = sum(sample["delivered"] for sample in samples.of("load", variant))
+    throughput = samples.compared("load", variant, "throughput", lambda untraced, traced: traced / untraced)
+    lost = samples.of("loss", variant)
+    return (
+        variant,
+        samples.ratio("load", variant).shown(),
+        samples.figure("load", variant, "cpu").shown(_US, 0),
+        throughput.shown(),
+        samples.figure("load", variant, "p50").shown(_MS),
+        "" if variant == UNTRACED else f"{delivered / requests:.1%}",
+        *(f"{lost[0][key]:.0%}" if lost else "" for key in ("single", "burst")),
+    )
+
+
+def _lone_row(samples: Samples, variant: str) -> Sequence[str]:
+    shown = samples.figure("lone client", variant, "p50").shown(_MS)
+    alone = variant in {UNTRACED, SINK}
+    return (variant, shown, "" if alone else samples.added("lone client", variant, "p50").shown(_MS))
+
+
+def _cold_row(samples: Samples, variant: str) -> Sequence[str]:
+    cells = [variant]
+    for key in ("listening", "first_response"):
+        cells.append(samples.figure("cold start", variant, key).shown(_MS, 0))
+        cells.append("" if variant == UNTRACED else samples.added("cold start", variant, key).shown(_MS, 0))
+    return cells
+
+
+def _memory_row(samples: Samples, variant: str) -> Sequence[str]:
+    return (
+        variant,
+        samples.figure("memory", variant, "pss").shown(_MB, 1),
+        "" if variant == UNTRACED else samples.added("memory", variant, "pss").shown(_MB, 1),
+        samples.figure("memory", variant, "rss_after_load").shown(_MB, 1),
+    )
+
+
+def _growth(samples: Samples, key: str) -> str:
+    points = samples.points(key)
+    head = [f"CPU µs for each request, by {key}", *map(str, points)]
+    rows: list[Sequence[str]] = []
+    for variant in samples.variants("growth"):
+        cpu = [f"{samples.figure('growth', variant, 'cpu', **{key: point}).median / _US:.0f}" for point in points]
+        rows.append([variant, *cpu])
+        if variant != UNTRACED:
+            ratios = [f"{samples.ratio('growth', variant, **{key: point}).median:.2f}" for point in points]
+            rows.append([f"{variant}, ratio", *ratios])
+    return _table(head, rows)
