@@ -6,9 +6,8 @@ import logging
 import os
 from dataclasses import dataclass
 from enum import Enum, auto
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
-
-from tracerun.limits import within_limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,15 @@ TIMEOUT: Final = 0.75
 
 LONGEST_RETRY_AFTER: Final = 60.0
 """Seconds; a back end that asks for more is asked again after these."""
+
+_FINAL: Final = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
 
 
 class Outcome(Enum):
@@ -69,24 +77,62 @@ def otlp(settings: Settings) -> Export:
 
         export = otlp_grpc(signed=settings.sign_exports)
     else:
-        from tracerun.otlp_http import otlp_http  # noqa: PLC0415 (see above)
-
-        export = otlp_http(signed=settings.sign_exports)
-    return lambda spans: saving_the_others(export, [within_limits(span) for span in spans])
+        export = _otlp_http(signed=settings.sign_exports)
+    return lambda spans: saving_the_others(export, spans)
 
 
-def endpoint() -> str | None:
-    """Return the URL that the environment gives for traces, or None."""
-    return os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+def _otlp_http(*, signed: bool) -> Export:
+    if not signed:
+        from tracerun.otlp_local import otlp_local  # noqa: PLC0415 (see otlp)
+
+        local = otlp_local()
+        if local is not None:
+            return local
+    from tracerun.otlp_http import otlp_http  # noqa: PLC0415 (see otlp)
+
+    return otlp_http(signed=signed)
+
+
+def variable(name: str) -> str:
+    """Return what the environment says for traces of the exporter's option `name`, such as HEADERS; empty: nothing."""
+    return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") or ""
 
 
 def _refuse_plain_text() -> None:
-    url = endpoint() or ""
+    url = variable("ENDPOINT")
     if not url.lower().startswith("https://"):
         raise ValueError(
             f"OTEL_EXPORTER_OTLP_ENDPOINT={url}: TRACERUN_EXPORT_AUTH=google would send its token in plain text: "
             "use https://telemetry.googleapis.com"
         )
+
+
+def answer_of(status: int, retry_after: str, content: bytes, spans: int) -> Answer:
+    """Return what an HTTP answer to an export of `spans` spans means; `retry_after` is its header, empty for none.
+
+    https://opentelemetry.io/docs/specs/otlp/#failures-1; 401, 403 and 404 heal when access or the address is mended.
+    """
+    if status < HTTPStatus.MULTIPLE_CHOICES:
+        return Answer(Outcome.DELIVERED, lost=_rejected(content))
+    if status in _FINAL:
+        return Answer(Outcome.REFUSED, lost=spans)
+    # Its other form, a date, counts as none: our own pauses serve then.
+    pause = min(float(retry_after), LONGEST_RETRY_AFTER) if retry_after.isdecimal() else 0.0
+    return Answer(Outcome.FAILED, pause)
+
+
+def _rejected(content: bytes) -> int:
+    """Return how many spans a back end says it has rejected: https://opentelemetry.io/docs/specs/otlp/#partial-success-1."""
+    if not content:
+        return 0
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 (30 ms, and hardly ever needed)
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse  # noqa: PLC0415
+
+    try:
+        message = ExportTraceServiceResponse.FromString(content)
+    except DecodeError:  # success in no form that OTLP knows
+        return 0
+    return max(int(message.partial_success.rejected_spans), 0)
 
 
 def saving_the_others(export: Export, spans: Sequence[ReadableSpan]) -> Answer:

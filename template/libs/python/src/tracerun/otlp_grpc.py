@@ -7,7 +7,6 @@ be told from an outage, and would hold up all others.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -19,7 +18,8 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.util.re import parse_env_headers
 
-from tracerun.otlp import LONGEST_RETRY_AFTER, TIMEOUT, Answer, Outcome, endpoint
+from tracerun.limits import within_limits
+from tracerun.otlp import LONGEST_RETRY_AFTER, TIMEOUT, Answer, Outcome, variable
 from tracerun.quiet import OncePerMinute
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def otlp_grpc(*, signed: bool) -> Export:
     def export(spans: Sequence[ReadableSpan]) -> Answer:
         nonlocal channel, stub
         try:
-            request = encode_spans(spans)
+            request = encode_spans([within_limits(span) for span in spans])
             size = request.ByteSize()
         except Exception:  # noqa: BLE001 (whatever it is, another try will not help)
             return Answer(Outcome.REFUSED, lost=len(spans))
@@ -81,7 +81,7 @@ def _stub(channel: grpc.Channel) -> TraceServiceStub:
 
 
 def _channel(*, signed: bool) -> grpc.Channel:
-    url = endpoint() or _DEFAULT_ENDPOINT
+    url = variable("ENDPOINT") or _DEFAULT_ENDPOINT
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT={url}: use a URL such as {_DEFAULT_ENDPOINT}")
@@ -98,16 +98,12 @@ def _channel(*, signed: bool) -> grpc.Channel:
 
 
 def _roots() -> bytes | None:
-    path = _variable("CERTIFICATE")
+    path = variable("CERTIFICATE")
     return Path(path).read_bytes() if path else None
 
 
 def _headers() -> Mapping[str, str]:
-    return parse_env_headers(_variable("HEADERS"), liberal=True)
-
-
-def _variable(name: str) -> str:
-    return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") or ""
+    return parse_env_headers(variable("HEADERS"), liberal=True)
 
 
 def _failure(error: grpc.RpcError, spans: int, size: int) -> Answer:
