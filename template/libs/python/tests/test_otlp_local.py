@@ -27,7 +27,7 @@ class Collector:
 
     def __init__(self) -> None:
         collector = self
-        self.stored: list[ReadableSpan | Any] = []
+        self.stored: list[Any] = []
         self.headers: Mapping[str, str] = {}
         self.paths: list[str] = []
         self.connections = 0
