@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
 
+from tests.infra.planned import Plan
 from tests.infra.tools import Provider, Terraform
 from tests.project import NOT_COPIED, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-FIXTURES = Path(__file__).parent / "topologies"
+    from tests.infra.topologies import Case
+
 PROJECT_ID = "offline-project"
 PROJECT_NUMBER = "123456789012"
 IMAGES = "europe-west1-docker.pkg.dev/offline-project/shop/"
@@ -74,6 +77,23 @@ def terraform(project: Path, provider: Provider, **variables: str) -> Terraform:
 
 
 @pytest.fixture(scope="session")
-def planner(project_copy: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory, google: Provider) -> Terraform:
+def planner(
+    project_copy: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory, google: Provider
+) -> Terraform:
     """Terraform in a copy of the project that plans any topology by its variables."""
     return terraform(project_copy(tmp_path_factory.mktemp("planner") / "orders"), google)
+
+
+@pytest.fixture(scope="session")
+def plan_of(planner: Terraform, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
+    """Return the plan of a case; `variables` come on top. Each is made once by a worker."""
+    plans: dict[tuple[Any, ...], Plan] = {}
+
+    def plan_of(case: Case, **variables: str) -> Plan:
+        key = (case, *variables.items())
+        if key not in plans:
+            chosen = {**planner.variables, **case.written(tmp_path_factory.mktemp("case")), **variables}
+            plans[key] = Plan(replace(planner, variables=chosen).plan())
+        return plans[key]
+
+    return plan_of

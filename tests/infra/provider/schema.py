@@ -140,7 +140,7 @@ class Bindings:
 
     @staticmethod
     def _map(kind: str) -> list[Any]:
-        return ["list", ["map", "string"]] if kind == "StringMapList" else _SIMPLE[kind]  # type: ignore[no-any-return]
+        return ["list", ["map", "string"]] if kind == "StringMapList" else _SIMPLE[kind]
 
     @staticmethod
     def _settable(body: str, getter: str) -> dict[str, bool]:

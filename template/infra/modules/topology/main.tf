@@ -70,6 +70,6 @@ locals {
     try(tonumber(regex("^([1-9][0-9]*)(?:Mi|Gi)$", service.memory)[0]) * (endswith(service.memory, "Gi") ? 1024 : 1), 0)
   }
   bad_memory = [for name, service in local.services : "services.${name} has cpu ${service.cpu} and memory ${service.memory}"
-    if try(local.memory_mib[name] < local.memory_for_cpu[service.cpu].least || local.memory_mib[name] > local.memory_for_cpu[service.cpu].most, true)
+    if try(local.memory_mib[name] < local.memory_for_cpu[service.cpu].least || local.memory_mib[name] > local.memory_for_cpu[service.cpu].most, false)
   ]
 }

@@ -43,7 +43,7 @@ output "topology" {
     error_message = "topology.yaml: backend: \"${var.topology.backend}\": use google, or the http(s) URL of an OTLP end point."
   }
   precondition {
-    condition     = var.topology.exporter != "sidecar" || var.topology.backend == "google"
+    condition     = var.topology.exporter != "sidecar" || !can(regex("^https?://", var.topology.backend))
     error_message = "topology.yaml: backend: \"${var.topology.backend}\": the sidecar sends to Google only: use exporter: direct."
   }
   precondition {
