@@ -45,7 +45,6 @@ WRONG = {
     "wrong type": ("period_seconds    = 1\n", 'period_seconds    = "often"\n', "Inappropriate value"),
     "missing argument": ("  location             = local.region\n", "", "Missing required argument"),
     "unknown resource": (' "google_cloud_run_v2_service"', ' "google_run_service"', "Invalid resource"),
-    "computed argument": ("  template {", '  uri = "https://x"\n  template {', "Value for unconfigurable attribute"),
 }
 
 
