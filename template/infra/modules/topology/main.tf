@@ -13,7 +13,7 @@ locals {
     tolist(setsubtract(keys(var.raw), keys(local.properties))),
     [for key in keys(try(var.raw.sampling, {})) : "sampling.${key}" if !contains(keys(local.properties.sampling.properties), key)],
     flatten([for name in local.names : [
-      for key in keys(var.raw.services[name]) : "services.${name}.${key}" if !contains(keys(local.service_properties), key)
+      for key in keys(try(var.raw.services[name], {})) : "services.${name}.${key}" if !contains(keys(local.service_properties), key)
     ]]),
   )
 
