@@ -54,7 +54,7 @@ def installed_terraform() -> Path:
         if not (folder / "ready").exists():
             python = folder / "bin" / "python"
             run(uv(), "venv", "--quiet", "--allow-existing", "--python", sys.executable, folder)
-            run(uv(), "pip", "sync", "--quiet", "--python", python, "--require-hashes", lock)
+            run(uv(), "pip", "sync", "--quiet", "--compile-bytecode", "--python", python, "--require-hashes", lock)
             program = (SOURCES / "terraform").read_text(encoding="utf-8")
             (folder / "bin" / "terraform").write_text(program.replace("#!/usr/bin/env python3", f"#!{python}", 1))
             (folder / "bin" / "terraform").chmod(0o755)
@@ -156,3 +156,33 @@ class Terraform:
         )
         plan: dict[str, Any] = json.loads(shown.stdout)
         return plan
+
+
+def installed_compliance(lock: Path) -> Path:
+    """Return the folder with the program `terraform-compliance`, as the project's lock wants it."""
+    folder = CACHE / f"compliance-{_digest(lock)}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "ready").exists():
+            run(uv(), "venv", "--quiet", "--allow-existing", "--python", sys.executable, folder)
+            run(uv(), "pip", "sync", "--quiet", "--compile-bytecode", "--python", folder, "--require-hashes", lock)
+            (folder / "ready").touch()
+    return folder / "bin"
+
+
+def compliance(root: Path, plan: Mapping[str, Any]) -> Result:
+    """Judge `plan` by the features in `root`/compliance."""
+    features = root / "compliance"
+    file = root / "plan.json"
+    file.write_text(json.dumps(plan), encoding="utf-8")
+    program = installed_compliance(features / "requirements.txt") / "terraform-compliance"
+    ended = subprocess.run(
+        [program, "--no-ansi", "-p", file, "-f", features, "-b", features / "steps"],
+        cwd=root,
+        env={**os.environ, "GIT_PYTHON_REFRESH": "quiet", "PYTHONPATH": str(features)},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return Result(ended.returncode, ended.stdout + ended.stderr)

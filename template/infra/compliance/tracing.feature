@@ -31,6 +31,7 @@ Feature: Every span arrives, and says where it comes from
   Scenario: The collector is up before the service
     Given I have google_cloud_run_v2_service defined
     Then every service waits for its collector
+    And every collector starts with the configuration that it carries
     And every collector is probed where its configuration answers
     And every collector listens on localhost only, and knows the project
     And no collector accepts more spans than its memory holds

@@ -6,7 +6,12 @@ variables {
 
 mock_provider "google" {
   mock_data "google_cloud_run_v2_service" {
-    defaults = { template = [{ containers = [{ name = "app", image = "example.pkg.dev/offline/app:1.2.3" }] }] }
+    defaults = {
+      template = [{ containers = [
+        { name = "collector", image = "example.pkg.dev/offline/otelcol:0.156.1" },
+        { name = "app", image = "example.pkg.dev/offline/app:1.2.3" },
+      ] }]
+    }
   }
 }
 

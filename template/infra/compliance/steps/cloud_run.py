@@ -76,7 +76,7 @@ def scaling(step: Any) -> None:
         found = (
             limits.get("min_instance_count"),
             limits.get("max_instance_count"),
-            template["max_instance_request_concurrency"],
+            template.get("max_instance_request_concurrency"),
         )
         if found != tuple(wanted[key] for key in ("min_instances", "max_instances", "concurrency")):
             fail(step, f"{name} has min_instances, max_instances, concurrency {found}")

@@ -121,6 +121,14 @@ def waits(step: Any) -> None:
                 fail(step, f"{name} does not wait for {collector['name']}")
 
 
+@then("every collector starts with the configuration that it carries")
+def collector_start(step: Any) -> None:
+    for name, service, _ in applications():
+        for collector in collectors(service):
+            if collector.get("args") != ["--config=env:OTEL_CONFIG"] or not plain(collector).get("OTEL_CONFIG"):
+                fail(step, f"{name}: its collector starts with {collector.get('args')}")
+
+
 @then("every collector is probed where its configuration answers")
 def collector_probe(step: Any) -> None:
     for name, service, _ in applications():
