@@ -55,7 +55,7 @@ def test_an_environment_is_checked_with_its_values(own: Path, google: Provider) 
     assert "deployment.environment.name=staging" in plan
     missing = plan_check(own, google, "ENV=production")
     assert missing.returncode != 0
-    assert "environments/production.tfvars" in missing.stdout + missing.stderr
+    assert "there is no infra/environments/production.tfvars: create it" in missing.stderr
 
 
 @pytest.mark.slow
@@ -64,8 +64,8 @@ def test_an_environment_is_checked_with_its_values(own: Path, google: Provider) 
     [
         (
             "infra/services.tf",
-            "cpu_idle          = local",
-            "cpu_idle          = !local",
+            'cpu_idle          = local.topology.billing == "request"',
+            "cpu_idle          = false",
             "api/app has cpu_idle = False",
         ),
         ("infra/iam.tf", "  role     =", "  role =", "- role ="),
