@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from plan import applications, containers, fail, first, services, topology
 from radish import then
+
+from plan import applications, containers, fail, first, services, topology
 
 SYSTEM = re.compile(r"^([a-z0-9-]+\.)*(run|cloud)\.googleapis\.com/|^(serving|autoscaling)\.knative\.dev/")
 

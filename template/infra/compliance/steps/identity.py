@@ -7,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from plan import after, applications, fail, first, plain, secrets, services, topology
 from radish import then
+
+from plan import after, applications, fail, first, plain, secrets, services, topology
 
 TRACES = "roles/telemetry.tracesWriter"
 EVERYBODY = ("allUsers", "allAuthenticatedUsers")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from plan import fail, first, services, topology
 from radish import then
+
+from plan import fail, first, services, topology
 
 INGRESS = {"all": "INGRESS_TRAFFIC_ALL", "internal": "INGRESS_TRAFFIC_INTERNAL_ONLY"}
 

@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 import yaml
-from plan import applications, collectors, fail, first, plain, secrets, topology
 from radish import then
+
+from plan import applications, collectors, fail, first, plain, secrets, topology
 
 ENDPOINTS = {"sidecar": "http://localhost:4318", "google": "https://telemetry.googleapis.com"}
 OLDEST_COLLECTOR = (0, 156, 1)
