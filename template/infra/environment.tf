@@ -10,11 +10,16 @@ locals {
   ] }
 
   export = {
-    OTEL_EXPORTER_OTLP_ENDPOINT = local.sidecar ? "http://localhost:4318" : local.google ? "https://telemetry.googleapis.com" : local.topology.backend
     OTEL_EXPORTER_OTLP_PROTOCOL = "http/protobuf"
     TRACERUN_BACKEND            = local.google ? "google" : "other"
     TRACERUN_EXPORT_AUTH        = local.google && !local.sidecar ? "google" : "none"
   }
+
+  # The collector has a port for each protocol; a service chooses by OTEL_EXPORTER_OTLP_PROTOCOL in its env.
+  endpoints = { for name, service in local.services : name => (
+    !local.sidecar ? (local.google ? "https://telemetry.googleapis.com" : local.topology.backend) :
+    lookup(service.env, "OTEL_EXPORTER_OTLP_PROTOCOL", "") == "grpc" ? "http://localhost:4317" : "http://localhost:4318"
+  ) }
 
   sampling = {
     OTEL_SDK_DISABLED              = "false"
@@ -39,16 +44,18 @@ locals {
     local.export,
     local.sampling,
     {
-      OTEL_SERVICE_NAME        = name
-      OTEL_RESOURCE_ATTRIBUTES = join(",", local.resource_attributes[name])
-      TRACERUN_TRUST_CALLERS   = tostring(service.access == "private" && contains(local.called, name))
+      OTEL_EXPORTER_OTLP_ENDPOINT = local.endpoints[name]
+      OTEL_SERVICE_NAME           = name
+      OTEL_RESOURCE_ATTRIBUTES    = join(",", local.resource_attributes[name])
+      TRACERUN_TRUST_CALLERS      = tostring(service.access == "private" && contains(local.called, name))
     },
     { for callee in service.calls : "${upper(replace(callee, "-", "_"))}_URL" => local.urls[callee] },
     service.env,
   ) : key => value if !contains(keys(local.secrets[name]), key) } }
 
   # Under request billing the synchronous config: nothing may wait in the collector when the CPU goes.
-  collector_config = file("${path.module}/../collector/${local.topology.billing}.yaml")
+  collector_file   = "${coalesce(var.collector_folder, "${path.module}/../collector")}/${local.topology.billing}.yaml"
+  collector_config = local.sidecar ? file(local.collector_file) : ""
   collector_env = merge(
     {
       GOOGLE_CLOUD_PROJECT = var.project_id

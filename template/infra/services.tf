@@ -180,7 +180,7 @@ resource "google_cloud_run_v2_service" "service" {
 
     precondition {
       condition     = length(local.collector_config) <= 32768
-      error_message = "collector/${local.topology.billing}.yaml has ${length(local.collector_config)} characters: an environment variable of Cloud Run holds 32768."
+      error_message = "${local.collector_file} has ${length(local.collector_config)} characters: an environment variable of Cloud Run holds 32768."
     }
   }
 

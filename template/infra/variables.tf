@@ -17,6 +17,12 @@ variable "collector_cpu" {
   }
 }
 
+variable "collector_folder" {
+  description = "Folder of the collector's configurations; null: collector/ of this repository."
+  type        = string
+  default     = null
+}
+
 variable "collector_image" {
   description = "Google-built OpenTelemetry Collector, or a copy of it; its version and the files in collector/ move together."
   type        = string

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cloudrun import collector, environment
@@ -70,6 +71,15 @@ def resource_attributes(variables: Mapping[str, str | None]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in (variables["OTEL_RESOURCE_ATTRIBUTES"] or "").split(","))
 
 
+def addresses_of(topology: Topology) -> Addresses:
+    """Return addresses in which only those of the services mean something."""
+    known: dict[str, Any] = {
+        "otlp": {"http/protobuf": "http", "grpc": "grpc"},
+        "services": {name: url(topology, name) for name in topology.services},
+    }
+    return Addresses(**{field.name: known.get(field.name, "") for field in dataclasses.fields(Addresses)})
+
+
 def url(topology: Topology, service: str) -> str:
     return f"https://{topology.project}-{service}-{PROJECT_NUMBER}.{topology.region}.run.app"
 
@@ -78,7 +88,7 @@ def url(topology: Topology, service: str) -> str:
 @every_case
 def test_containers_get_what_the_offline_cloud_run_gives_them(plan_of: Callable[..., Plan], case: Case) -> None:
     plan, topology = plan_of(case), case.topology
-    addresses = Addresses("", "", "", "", {name: url(topology, name) for name in topology.services})
+    addresses = addresses_of(topology)
     assert set(plan.services) == set(topology.services)
     for name, service in topology.services.items():
         containers = plan.containers(name)

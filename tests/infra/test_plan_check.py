@@ -39,7 +39,7 @@ def plan_check(project: Path, google: Provider, *arguments: str) -> subprocess.C
 def test_a_new_project_passes_without_an_account(own: Path, google: Provider) -> None:
     result = plan_check(own, google)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "Success! 47 passed, 0 failed." in result.stdout
+    assert "Success! 48 passed, 0 failed." in result.stdout
     assert "Scenario: Every container says what it may use and when it has CPU" in result.stdout
     again = plan_check(own, google)
     assert again.returncode == 0, "what a first run leaves behind does not disturb a second"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from cloudrun.topology import Sampling, Service, Topology
@@ -90,7 +90,8 @@ class Case:
         """The same for the simulator, also where its checker does not support it yet."""
         data = self.data
         services = {name: Service(name=name, **_frozen(keys)) for name, keys in data.pop("services").items()}
-        known = {key: data[key] for key in ("project", "region", "exporter", "backend", "billing")}
+        known = {field.name: data[field.name] for field in fields(Topology) if field.name in data}
+        known.pop("sampling")
         return Topology(services=services, sampling=Sampling(**data["sampling"]), **known)
 
     def written(self, folder: Path) -> dict[str, str]:

@@ -2,6 +2,8 @@
 variables {
   project_id     = "offline-project"
   project_number = "123456789012"
+
+  collector_folder = "tests/fixtures/collector"
 }
 
 mock_provider "google" {
@@ -40,7 +42,7 @@ run "the_least_topology" {
     error_message = "callers are ${join(", ", keys(google_cloud_run_v2_service_iam_member.caller))}"
   }
   assert {
-    condition     = local.collector_config == file("../collector/request.yaml")
+    condition     = local.collector_config == file("tests/fixtures/collector/request.yaml")
     error_message = "request billing needs the synchronous config"
   }
 }
@@ -111,7 +113,7 @@ run "many_services" {
     error_message = "sampling and flushing: ${jsonencode(local.sampling)}"
   }
   assert {
-    condition     = local.collector_config == file("../collector/instance.yaml")
+    condition     = local.collector_config == file("tests/fixtures/collector/instance.yaml")
     error_message = "instance billing has its own config"
   }
   assert {
@@ -124,13 +126,23 @@ run "many_services" {
   }
 }
 
+run "the_collector_is_reached_by_the_protocol_that_a_service_speaks" {
+  command = plan
+  variables { topology_file = "tests/fixtures/many.yaml" }
+
+  assert {
+    condition     = local.env["api"].OTEL_EXPORTER_OTLP_ENDPOINT == "http://localhost:4318" && local.env["audit"].OTEL_EXPORTER_OTLP_ENDPOINT == "http://localhost:4317"
+    error_message = "addresses are ${jsonencode(local.endpoints)}"
+  }
+}
+
 run "direct_to_google" {
   command = plan
   variables { topology_file = "tests/fixtures/direct.yaml" }
 
   assert {
     condition     = local.env["api"].OTEL_EXPORTER_OTLP_ENDPOINT == "https://telemetry.googleapis.com" && local.env["api"].TRACERUN_EXPORT_AUTH == "google"
-    error_message = "exports ${jsonencode(local.export)}"
+    error_message = "exports ${jsonencode(local.env["api"])}"
   }
   assert {
     condition     = join(" ", keys(google_project_iam_member.traces)) == "api" && length(google_cloud_run_v2_service_iam_member.caller) == 0
@@ -144,7 +156,7 @@ run "direct_to_another_back_end" {
 
   assert {
     condition     = local.env["api"].OTEL_EXPORTER_OTLP_ENDPOINT == "https://otlp.example:4318" && local.env["api"].TRACERUN_EXPORT_AUTH == "none" && local.env["api"].TRACERUN_BACKEND == "other"
-    error_message = "exports ${jsonencode(local.export)}"
+    error_message = "exports ${jsonencode(local.env["api"])}"
   }
   assert {
     condition     = local.secrets["api"].OTEL_EXPORTER_OTLP_HEADERS == "otlp-headers" && join(" ", keys(google_secret_manager_secret_iam_member.reader)) == "api otlp-headers"

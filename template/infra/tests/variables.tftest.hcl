@@ -4,6 +4,8 @@ variables {
   project_number = "123456789012"
   images         = { api = "x/api:1.2.3" }
   topology_file  = "tests/fixtures/single.yaml"
+
+  collector_folder = "tests/fixtures/collector"
 }
 
 mock_provider "google" {}

@@ -10,7 +10,8 @@ from radish import then
 
 from plan import applications, collectors, fail, first, plain, secrets, topology
 
-ENDPOINTS = {"sidecar": "http://localhost:4318", "google": "https://telemetry.googleapis.com"}
+GOOGLE = "https://telemetry.googleapis.com"
+COLLECTOR = {"http/protobuf": "http://localhost:4318", "grpc": "http://localhost:4317"}
 OLDEST_COLLECTOR = (0, 156, 1)
 DEFAULT = re.compile(r"\$\{env:([A-Z0-9_]+)(?::-([^}]*))?\}")
 
@@ -27,13 +28,20 @@ def expect(step: Any, wanted: dict[str, Any]) -> None:
 @then("every service exports to where topology.yaml says")
 def exports(step: Any) -> None:
     sidecar, backend = topology()["exporter"] == "sidecar", topology()["backend"]
-    for name, service, _ in applications():
+    for name, service, app in applications():
         if (collectors(service) != []) != sidecar:
             fail(step, f"{name}: exporter: {topology()['exporter']}, {len(collectors(service))} collector(s)")
+        own = topology()["services"][name]["env"]
+        protocol = own.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        wanted = own.get("OTEL_EXPORTER_OTLP_ENDPOINT") or (
+            COLLECTOR.get(protocol) if sidecar else GOOGLE if backend == "google" else backend
+        )
+        found = plain(app).get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        if found != wanted and "OTEL_EXPORTER_OTLP_ENDPOINT" not in secrets(app):
+            fail(step, f"{name}: OTEL_EXPORTER_OTLP_ENDPOINT is {found!r}, topology.yaml means {wanted!r}")
     expect(
         step,
         {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": ENDPOINTS.get("sidecar" if sidecar else backend, backend),
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "TRACERUN_BACKEND": "google" if backend == "google" else "other",
         },
