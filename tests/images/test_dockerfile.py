@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 (DOCKERFILE,) = (REPOSITORY / "template" / "services").rglob("Dockerfile")
 BUILD_TOOLS = ("pip", "uv", "gcc", "apt-get", "git")
 
+pytestmark = pytest.mark.xdist_group("image")  # replayed once
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 OF_THE_PROVIDER = {"id", "location", "project", "timeouts", "deletion_protection", "deletion_policy", "name"}
 """Arguments of Terraform's resource that its API does not have, or has in the address."""
 
+pytestmark = pytest.mark.slow
+
 
 def message(kind: Descriptor, planned: dict[str, Any]) -> dict[str, Any]:
     """Turn a planned block into the JSON of the message `kind`; a key that it lacks raises `KeyError`."""
@@ -48,7 +50,6 @@ def as_api_message(service: dict[str, Any]) -> Any:
     return json_format.ParseDict(message(descriptor, settable), run_v2.Service.pb(run_v2.Service()))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", pairwise(), ids=str)
 def test_every_planned_service_is_a_message_of_the_api(plan_of: Callable[..., Plan], case: Case) -> None:
     options = {"liveness_probes": "true", "network": '{"network":"n","subnetwork":"s"}', "traffic": '{"api":{"r":50}}'}

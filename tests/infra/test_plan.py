@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.infra.tools import Provider, Terraform
 
+pytestmark = pytest.mark.slow
+
 
 def resource_attributes(app: Container) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in (app.values["OTEL_RESOURCE_ATTRIBUTES"] or "").split(","))
@@ -164,7 +166,6 @@ def test_what_is_deployed_stays_when_no_image_is_named(planner: Terraform, tmp_p
     assert "data.google_cloud_run_v2_service.deployed" in result.text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", pairwise(), ids=str)
 def test_applied_once_nothing_is_left_to_change(
     project_copy: Callable[[Path], Path], google: Provider, tmp_path: Path, case: Case
@@ -176,7 +177,6 @@ def test_applied_once_nothing_is_left_to_change(
     copy.must("destroy", "-auto-approve", "-input=false")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", pairwise(), ids=str)
 def test_the_oldest_supported_provider_plans_the_same(
     planner: Terraform, google_7: Provider, tmp_path: Path, plan_of: Callable[..., Plan], case: Case

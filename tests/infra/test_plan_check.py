@@ -7,8 +7,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from tests.infra.tools import Terraform
+from tests.project import NOT_COPIED, make
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,9 +20,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def own(rendered: Path, tmp_path: Path) -> Path:
-    """A rendered project that the test may change."""
+    """A rendered project that the test may change; what judges its plans is installed once for all."""
+    with FileLock(f"{rendered}.lock"):
+        result = make(rendered, "infra/.venv/.ready")
+        assert result.returncode == 0, result.stdout + result.stderr
     copy = tmp_path / "orders"
-    shutil.copytree(rendered, copy)
+    shutil.copytree(rendered, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    (copy / "infra" / ".venv").symlink_to(rendered / "infra" / ".venv")
     return copy
 
 

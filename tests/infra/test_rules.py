@@ -92,6 +92,7 @@ def test_the_checker_refuses_it_too(rendered: Path, tmp_path: Path, mistake: str
         topology.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_right_is_refused_by_neither(rendered: Path, tmp_path: Path, planner: Terraform) -> None:
     variables = {**planner.variables, **written(changed({"services.api.secrets": {"KEY": "key:3"}}), tmp_path)}
     shutil.copy(rendered / "topology.schema.json", tmp_path)
@@ -131,6 +132,7 @@ def test_newer_collectors_are_allowed(planner: Terraform, tmp_path: Path, image:
     replace(planner, variables=variables).must("plan", "-input=false", "-lock=false")
 
 
+@pytest.mark.slow
 def test_digests_are_accepted_everywhere(planner: Terraform, tmp_path: Path) -> None:
     variables = {**planner.variables, **Case().written(tmp_path), "collector_image": f"mirror/otelcol@{DIGEST}"}
     replace(planner, variables=variables).must("plan", "-input=false", "-lock=false")
