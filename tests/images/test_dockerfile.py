@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from cloudrun.ports import free_port
+from filelock import FileLock
 
 from tests.images.dockerfile import Stage, command, context, instructions, replay
 from tests.project import REPOSITORY, render
@@ -23,11 +25,10 @@ if TYPE_CHECKING:
 (DOCKERFILE,) = (REPOSITORY / "template" / "services").rglob("Dockerfile")
 BUILD_TOOLS = ("pip", "uv", "gcc", "apt-get", "git")
 
-pytestmark = pytest.mark.xdist_group("image")  # replayed once
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default project, with things in it that must not reach an image."""
     folder = tmp_path_factory.mktemp("image") / "orders"
     assert render(folder).returncode == 0
     (folder / "services" / "api" / ".venv").mkdir()
@@ -36,11 +37,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def image(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    folder = tmp_path_factory.mktemp("stages")
-    source = context(project, folder / "context")
-    return replay(project / "services" / "api" / "Dockerfile", source, folder, {"SERVICE": "api"})
+@pytest.fixture(scope="session")
+def image(project: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Stage:
+    """The last stage of the default service's Dockerfile; replayed once, whichever worker asks."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "stages"
+    kept = folder / "last.pickle"
+    with FileLock(f"{folder}.lock"):
+        if not kept.exists():
+            source = context(project, folder / "context")
+            stage = replay(project / "services" / "api" / "Dockerfile", source, folder, {"SERVICE": "api"})
+            kept.write_bytes(pickle.dumps(stage))
+    found: Stage = pickle.loads(kept.read_bytes())  # noqa: S301 (written above)
+    return found
 
 
 @pytest.fixture

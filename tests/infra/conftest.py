@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -85,15 +87,19 @@ def planner(
 
 
 @pytest.fixture(scope="session")
-def plan_of(planner: Terraform, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
-    """Return the plan of a case; `variables` come on top. Each is made once by a worker."""
-    plans: dict[tuple[Any, ...], Plan] = {}
+def plan_of(planner: Terraform, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[..., Plan]:
+    """Return the plan of a case; `variables` come on top. Each is made once, whichever worker asks."""
+    base = tmp_path_factory.getbasetemp()
+    plans = (base if worker_id == "master" else base.parent) / "plans"
+    plans.mkdir(exist_ok=True)
 
     def plan_of(case: Case, **variables: str) -> Plan:
-        key = (case, *variables.items())
-        if key not in plans:
-            chosen = {**planner.variables, **case.written(tmp_path_factory.mktemp("case")), **variables}
-            plans[key] = Plan(replace(planner, variables=chosen).plan())
-        return plans[key]
+        key = hashlib.sha256(repr((str(case), sorted(variables.items()))).encode()).hexdigest()[:16]
+        file = plans / f"{key}.json"
+        with FileLock(f"{file}.lock"):
+            if not file.exists():
+                chosen = {**planner.variables, **case.written(tmp_path_factory.mktemp("case")), **variables}
+                file.write_text(json.dumps(replace(planner, variables=chosen).plan()))
+        return Plan(json.loads(file.read_text()))
 
     return plan_of

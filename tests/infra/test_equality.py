@@ -39,10 +39,9 @@ COLLECTORS = {
 SLOW = {True: [pytest.mark.slow], False: []}
 """By whether a case is another than the default."""
 
-# One worker takes all tests of a case, so that each is planned once.
 every_case = pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=[*SLOW[case != Case()], pytest.mark.xdist_group(str(case))]) for case in ALL],
+    [pytest.param(case, marks=SLOW[case != Case()]) for case in ALL],
     ids=str,
 )
 
