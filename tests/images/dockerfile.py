@@ -1,7 +1,7 @@
 """A Dockerfile's steps, replayed in plain folders: no engine, no root.
 
 Replayed: FROM, ARG, ENV, WORKDIR, COPY, RUN of every stage but the last, CMD. The folder `/srv` of an image is a folder
-of its own here, and `python` and `pip` are this machine's. RUN in the last stage (users, removals) needs root: it is
+of its own here, and `python`, `pip` and the caches of downloads are this machine's. RUN in the last stage (users, removals) needs root: it is
 read, not run.
 """
 
@@ -118,8 +118,9 @@ def _run(text: str, stage: Stage) -> None:
         "PATH": f"{base / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin",
         "PYTHONDONTWRITEBYTECODE": "",
     }
+    cached = re.sub(r" --no-cache(-dir)?\b", "", text)
     ended = subprocess.run(
-        ["/bin/sh", "-c", text], cwd=stage.folder, env=environment, capture_output=True, text=True, check=False
+        ["/bin/sh", "-c", cached], cwd=stage.folder, env=environment, capture_output=True, text=True, check=False
     )
     if ended.returncode:
         raise RuntimeError(f"RUN {text}: {(ended.stdout + ended.stderr)[-2000:]}")
