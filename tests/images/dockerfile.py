@@ -1,8 +1,8 @@
 """A Dockerfile's steps, replayed in plain folders: no engine, no root.
 
 Replayed: FROM, ARG, ENV, WORKDIR, COPY, RUN of every stage but the last, CMD. The folder `/srv` of an image is a folder
-of its own here, and `python`, `pip` and the caches of downloads are this machine's. RUN in the last stage (users, removals) needs root: it is
-read, not run.
+of its own here; `python`, `pip` and the caches of downloads are this machine's. RUN in the last stage (users, removals)
+needs root: it is read, not run.
 """
 
 from __future__ import annotations

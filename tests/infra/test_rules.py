@@ -88,6 +88,7 @@ def test_terraform_refuses_it_in_one_error(planner: Terraform, tmp_path: Path, m
 def test_the_checker_refuses_it_too(rendered: Path, tmp_path: Path, mistake: str) -> None:
     (tmp_path / "topology.yaml").write_text(json.dumps(changed(WRONG[mistake][0])))
     shutil.copy(rendered / "topology.schema.json", tmp_path)
+    shutil.copytree(rendered / "collector", tmp_path / "collector")
     with pytest.raises(TopologyError):
         topology.load(tmp_path)
 
@@ -96,6 +97,7 @@ def test_the_checker_refuses_it_too(rendered: Path, tmp_path: Path, mistake: str
 def test_what_is_right_is_refused_by_neither(rendered: Path, tmp_path: Path, planner: Terraform) -> None:
     variables = {**planner.variables, **written(changed({"services.api.secrets": {"KEY": "key:3"}}), tmp_path)}
     shutil.copy(rendered / "topology.schema.json", tmp_path)
+    shutil.copytree(rendered / "collector", tmp_path / "collector")
     assert topology.load(tmp_path).services["api"].secrets == {"KEY": "key:3"}
     replace(planner, variables=variables).must("plan", "-input=false", "-lock=false")
 
