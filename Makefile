@@ -52,7 +52,8 @@ lock: | $(UV) ## write all lock files anew (UPGRADE=1: with the newest versions)
 		$(abspath $(shell command -v $(UV))) $(COMPILE) $$([ $$name = requirements ] || echo --no-deps) $$name.in -o $$name.txt; done
 	@find template -name pyproject.toml -not -path '*/.venv/*' -print0 | while IFS= read -r -d '' file; do \
 		folder=$$(dirname "$$file"); constraint=; echo "lock $$folder"; \
-		case $$folder in template/services/*) constraint='-c requirements.txt'; \
+		case $$folder in template/infra/compliance) $(UV) --directory "$$folder" $(COMPILE) pyproject.toml -o requirements.txt; continue;; \
+			template/services/*) constraint='-c requirements.txt'; \
 			$(UV) --directory "$$folder" $(COMPILE) pyproject.toml -o requirements.txt;; esac; \
 		$(UV) --directory "$$folder" $(COMPILE) pyproject.toml --group dev $$constraint -o requirements-dev.txt; done
 
