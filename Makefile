@@ -13,7 +13,7 @@ WORKERS ?= 2
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package tracerun-telemetry \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-.PHONY: help setup demo test test-fast test-all test-mutants test-report bench bench-quick lint format lock
+.PHONY: help setup demo test test-fast test-all test-mutants test-report test-images bench bench-quick lint format lock
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
@@ -46,6 +46,9 @@ bench: setup ## what tracing costs, in about 12 minutes: report, chart and sampl
 bench-quick: setup ## the same in about 3 minutes (AGAINST=REF: only compares the library with that of a commit)
 	@$(BENCH) --quick $(if $(AGAINST),--against $(AGAINST))
 
+test-images: setup ## build the image of the default service and run it; installs buildah, podman and mmdebstrap by apt
+	@tests/images/build
+
 lint: setup ## format, lint and types, of the template's sources too
 	@$(PYTEST) -q tests/test_static.py
 
@@ -55,9 +58,12 @@ format: setup ## format all code
 lock: | $(UV) ## write all lock files anew (UPGRADE=1: with the newest versions)
 	@$(UV) $(COMPILE) pyproject.toml --group dev -o requirements.txt
 	@$(UV) $(COMPILE) pyproject.toml -o requirements-copier.txt
+	@cd tests/infra/provider && for name in requirements google-7 google-8; do echo "lock tests/infra/provider/$$name"; \
+		$(abspath $(shell command -v $(UV))) $(COMPILE) $$([ $$name = requirements ] || echo --no-deps) $$name.in -o $$name.txt; done
 	@find template -name pyproject.toml -not -path '*/.venv/*' -print0 | while IFS= read -r -d '' file; do \
 		folder=$$(dirname "$$file"); constraint=; echo "lock $$folder"; \
-		case $$folder in template/services/*) constraint='-c requirements.txt'; \
+		case $$folder in template/infra/compliance) $(UV) --directory "$$folder" $(COMPILE) pyproject.toml -o requirements.txt; continue;; \
+			template/services/*) constraint='-c requirements.txt'; \
 			$(UV) --directory "$$folder" $(COMPILE) pyproject.toml -o requirements.txt;; esac; \
 		$(UV) --directory "$$folder" $(COMPILE) pyproject.toml --group dev $$constraint -o requirements-dev.txt; done
 

@@ -45,6 +45,14 @@ def test_the_default_project_has_what_was_asked_for_and_no_leftover(tmp_path: Pa
         "e2e/cloudrun/front_end.py",
         "e2e/expect.yaml",
         "e2e/vectors/sampling.yaml",
+        ".dockerignore",
+        ".github/workflows/deploy.yml",
+        "infra/backend.hcl",
+        "infra/compliance/identity.feature",
+        "infra/modules/topology/outputs.tf",
+        "infra/services.tf",
+        "infra/terraform.tfvars",
+        "infra/tests/rules.tftest.hcl",
         "libs/python/src/tracerun/flush.py",
         "local.mk",
         "services/api/Dockerfile",
@@ -75,6 +83,13 @@ def test_answers_reach_the_topology(tmp_path: Path) -> None:
     assert "# shop-2" in (tmp_path / "p" / "README.md").read_text()
 
 
+def test_the_google_cloud_project_reaches_terraform(tmp_path: Path) -> None:
+    assert render(tmp_path / "p", "-d", "gcp_project=shop-prod").returncode == 0
+    infra = tmp_path / "p" / "infra"
+    assert 'project_id = "shop-prod"\n' in (infra / "terraform.tfvars").read_text()
+    assert 'bucket = "shop-prod-terraform"\n' in (infra / "backend.hcl").read_text()
+
+
 NAME = "project_name must be 1 to 15 lower-case letters, digits and dashes, a letter first, no dash last; got "
 
 
@@ -95,6 +110,8 @@ NAME = "project_name must be 1 to 15 lower-case letters, digits and dashes, a le
         ("topology=mesh", "'mesh' is not in ['single']"),
         ("region=Europe", 'region must be a region of Google Cloud, such as europe-west1; got "Europe"'),
         ("exporter=batch", "'batch' is not in ['sidecar', 'direct']"),
+        ("gcp_project=Orders", "gcp_project must be the id of a Google Cloud project"),
+        ("gcp_project=123456789", 'got "123456789"'),
         ("ci=gitlab", "'gitlab' is not in ['github', 'none']"),
         ("services=[]", "computed, it cannot be set"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,14 @@ from tests.project import REPOSITORY
 TEMPLATE = REPOSITORY / "template"
 (SERVICE,) = (TEMPLATE / "services").iterdir()
 LIBRARY = TEMPLATE / "libs" / "python"
-FOLDERS = {"repository": REPOSITORY, "library": LIBRARY, "e2e": TEMPLATE / "e2e", "service": SERVICE}
+COMPLIANCE = TEMPLATE / "infra" / "compliance"
+FOLDERS = {
+    "repository": REPOSITORY,
+    "library": LIBRARY,
+    "e2e": TEMPLATE / "e2e",
+    "service": SERVICE,
+    "compliance": COMPLIANCE,
+}
 TOOLS = Path(sys.executable).parent
 
 
@@ -56,6 +64,25 @@ def test_workflows_are_valid() -> None:
     assert len(workflows) >= 2
     passes("actionlint", *workflows)
     passes("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    passes("zizmor", "--offline", "--quiet", REPOSITORY / ".github", TEMPLATE / ".github")
+
+
+def test_workflows_use_actions_by_digest_and_have_least_rights() -> None:
+    for workflow in [*REPOSITORY.glob(".github/workflows/*.yml"), *TEMPLATE.glob(".github/workflows/*.yml")]:
+        text = workflow.read_text()
+        uses = re.findall(r"uses: (\S+)(.*)", text)
+        assert uses
+        for action, comment in uses:
+            assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action), action
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), f"{action} does not say its version"
+        assert re.search(r"^permissions:( \{\}|\n  contents: read)$", text, re.MULTILINE), workflow.name
+
+
+def test_configurations_of_bots_are_valid() -> None:
+    for name, schema in (("dependabot.yml", "vendor.dependabot"), ("renovate.json", "vendor.renovate")):
+        files = [*REPOSITORY.glob(f".github/{name}"), *TEMPLATE.glob(f".github/{name}")]
+        assert files
+        passes("check-jsonschema", "--builtin-schema", schema, *files)
 
 
 def test_dockerfiles_are_valid() -> None:
@@ -65,7 +92,7 @@ def test_dockerfiles_are_valid() -> None:
 
 
 def test_scripts_are_valid() -> None:
-    passes("shellcheck", REPOSITORY / ".ci" / "run")
+    passes("shellcheck", REPOSITORY / ".ci" / "run", REPOSITORY / "tests" / "images" / "build")
 
 
 def test_no_path_is_forbidden_on_windows() -> None:
@@ -77,7 +104,8 @@ def test_no_path_is_forbidden_on_windows() -> None:
 
 
 def test_no_lock_names_a_host() -> None:
-    for lock in [*REPOSITORY.glob("requirements*.txt"), *TEMPLATE.rglob("requirements*.txt")]:
+    provider = REPOSITORY / "tests" / "infra" / "provider"
+    for lock in [*REPOSITORY.glob("requirements*.txt"), *TEMPLATE.rglob("requirements*.txt"), *provider.glob("*.txt")]:
         text = lock.read_text()
         assert "--hash=sha256:" in text
         assert "://" not in text, lock

@@ -65,6 +65,12 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
         template / "template" / "e2e" / "expect.yaml",
         template / "template" / ".gitignore.jinja",
         template / "template" / "topology.yaml.jinja",
+        template / "template" / "infra" / "services.tf",
+        template / "template" / "infra" / "terraform.tfvars.jinja",
+        template / "template" / "infra" / "extra.tf",
+        template / "template" / "infra" / "backend.tf",
+        template / "template" / "infra" / "backend.hcl.jinja",
+        template / "template" / "infra" / "compliance" / "own-project-roles.txt",
     ):
         path.write_text(path.read_text() + "# changed by v2\n")
     (service / "app" / "new.py").write_text("# new in v2\n")
@@ -96,8 +102,13 @@ OWNED_BY_USER = (
     "local.mk",
     "e2e/expect.yaml",
     ".gitignore",
+    "infra/terraform.tfvars",
+    "infra/extra.tf",
+    "infra/backend.tf",
+    "infra/backend.hcl",
+    "infra/compliance/own-project-roles.txt",
 )
-OWNED_BY_TEMPLATE = ("libs/python/src/tracerun/settings.py", "e2e/cloudrun/rules.py", "Makefile")
+OWNED_BY_TEMPLATE = ("libs/python/src/tracerun/settings.py", "e2e/cloudrun/rules.py", "Makefile", "infra/services.tf")
 
 
 def test_the_users_edits_survive_and_the_templates_files_change(old: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from cloudrun.errors import StartFailed
 from cloudrun.protocols import GRPC, HTTP, PROTOCOL
 from cloudrun.rules import ENVIRONMENT, imitates
 
@@ -38,7 +41,10 @@ class Addresses:
 
 
 def contract(topology: Topology, service: Service, addresses: Addresses) -> dict[str, str]:
-    """Return the variables that Terraform sets for the container of `service`."""
+    """Return the variables that Terraform sets for the container of `service`.
+
+    Raises `StartFailed` when a secret of the service is not in the environment of this process.
+    """
     resource = {
         "gcp.project_id": PROJECT_ID,
         "service.namespace": topology.project,
@@ -50,11 +56,11 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
         "OTEL_SERVICE_NAME": service.name,
         "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={value}" for key, value in resource.items()),
         "OTEL_EXPORTER_OTLP_PROTOCOL": HTTP,
-        "OTEL_TRACES_SAMPLER_ARG": repr(topology.sampling.ratio),
+        "OTEL_TRACES_SAMPLER_ARG": _plain(topology.sampling.ratio),
         "OTEL_SDK_DISABLED": "false",
         "TRACERUN_KEEP_ERRORS": str(topology.sampling.keep_errors).lower(),
         "TRACERUN_KEEP_SLOWER_THAN_MS": str(topology.sampling.keep_slower_than_ms),
-        "TRACERUN_MAX_TRACES_PER_SECOND": f"{topology.sampling.max_traces_per_second:g}",
+        "TRACERUN_MAX_TRACES_PER_SECOND": _plain(topology.sampling.max_traces_per_second),
         "TRACERUN_TRUST_CALLERS": str(topology.trusts_callers(service.name)).lower(),
         "TRACERUN_BACKEND": "google" if topology.google else "other",
         "TRACERUN_EXPORT_AUTH": "google" if topology.direct and topology.google else "none",
@@ -63,6 +69,7 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
         **_secret_headers(topology),
         **{f"{wiring_name(callee)}_URL": addresses.services[callee] for callee in service.calls},
         **service.env,
+        **_secrets(service),
         "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp.get(service.env.get(PROTOCOL, HTTP), addresses.otlp[HTTP]),
     }
 
@@ -71,6 +78,23 @@ def _secret_headers(topology: Topology) -> dict[str, str]:
     if topology.backend_headers_secret is None:
         return {}
     return {"OTEL_EXPORTER_OTLP_HEADERS": ",".join(f"{name}={value}" for name, value in HEADERS.items())}
+
+
+def _secrets(service: Service) -> dict[str, str]:
+    """Return the variables that Secret Manager gives on Cloud Run: here the developer's own give them."""
+    missing = [name for name in service.secrets if name not in os.environ]
+    if missing:
+        name = missing[0]
+        raise StartFailed(
+            f"services.{service.name}.secrets.{name}: there is no Secret Manager here:"
+            f" set {name} in the environment of this command"
+        )
+    return {name: os.environ[name] for name in service.secrets}
+
+
+def _plain(number: float) -> str:
+    """Return `number` in digits, as Terraform writes it: without exponent and needless zeros."""
+    return f"{Decimal(str(number)).normalize():f}"
 
 
 @imitates(ENVIRONMENT)

@@ -22,6 +22,10 @@ ENTRY: Final = "api"
 
 SMALLEST: Final = 1e-9
 """Of numbers that are not 0: a smaller ratio keeps no trace in a lifetime."""
+LONGEST_NAME: Final = 30
+"""Of PROJECT-SERVICE, which is also the id of the service's account: https://cloud.google.com/iam/docs/service-accounts-create."""
+MEMORY_FOR_CPU: Final = {"1": (128, 4096), "2": (128, 8192), "4": (2048, 16384), "6": (4096, 24576), "8": (4096, 32768)}
+"""Least and most MiB of memory: https://cloud.google.com/run/docs/configuring/services/cpu."""
 TAKEN_NAMES: Final = frozenset({"database", "db", "upstream"})
 """Their `<NAME>_URL` or `<NAME>_…` variables mean something else."""
 
@@ -126,11 +130,31 @@ def _reference_problems(source: YamlSource) -> Iterator[str]:
             yield source.problem(
                 ["services", name], f"{name} is taken by variables such as {name.upper()}_URL: choose another name"
             )
+        yield from _service_problems(source, name, Service(name=name, **service))
         yield from _target_problems(source, ("services", name, "calls"), service.get("calls", []), services)
         yield from _target_problems(source, ("services", name, "publishes"), service.get("publishes", []), topics)
     for topic, options in topics.items():
         path = ("topics", topic, "subscribers")
         yield from _target_problems(source, path, options.get("subscribers", []), services)
+
+
+def _service_problems(source: YamlSource, name: str, service: Service) -> Iterator[str]:
+    path = ["services", name]
+    full = f"{source.data['project']}-{name}"
+    if len(full) > LONGEST_NAME:
+        yield source.problem(path, f"{full} has more than {LONGEST_NAME} characters: choose a shorter name")
+    if service.min_instances > service.max_instances:
+        yield source.problem(
+            [*path, "min_instances"], f"{service.min_instances} is more than max_instances, {service.max_instances}"
+        )
+    least, most = MEMORY_FOR_CPU[service.cpu]
+    mebibytes = int(service.memory[:-2]) * (1024 if service.memory.endswith("Gi") else 1)
+    if not least <= mebibytes <= most:
+        yield source.problem(
+            [*path, "memory"], f"{service.memory} does not fit cpu {service.cpu}: use {least}Mi to {most}Mi"
+        )
+    for variable in service.env.keys() & service.secrets.keys():
+        yield source.problem([*path, "secrets", variable], "stands in env as well: remove one")
 
 
 def _number_problems(source: YamlSource) -> Iterator[str]:

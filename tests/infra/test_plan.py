@@ -1,0 +1,202 @@
+"""What variables and one-sided values of topology.yaml make of the plan."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.infra.conftest import DIGEST, terraform
+from tests.infra.planned import Container, Plan
+from tests.infra.topologies import Case, pairwise, written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.infra.tools import Provider, Terraform
+
+pytestmark = pytest.mark.slow
+
+
+def resource_attributes(app: Container) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in (app.values["OTEL_RESOURCE_ATTRIBUTES"] or "").split(","))
+
+
+def test_one_sided_values_reach_the_service(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(Case(services="many"))
+    (template,) = plan.services["api"]["template"]
+    app = plan.containers("api")["app"]
+    assert template["max_instance_request_concurrency"] == 31
+    (scaling,) = template["scaling"]
+    assert (scaling["min_instance_count"], scaling["max_instance_count"]) == (1, 7)
+    assert app.resources["limits"] == {"cpu": "2", "memory": "1Gi"}
+    assert app.values["LOG_LEVEL"] == "debug"
+    assert app.values["OTEL_SDK_DISABLED"] == "true", "a service's own variables override"
+    assert app.secrets == {"API_KEY": ("partner-key", "latest"), "SIGNING_KEY": ("signing", "7")}
+    readers = plan.after("google_secret_manager_secret_iam_member").values()
+    assert {(grant["secret_id"], grant["role"], grant["member"]) for grant in readers} == {
+        (secret, "roles/secretmanager.secretAccessor", f"serviceAccount:{plan.account('api')}")
+        for secret in ("partner-key", "signing")
+    }
+    assert plan.containers("audit")["app"].resources["limits"] == {"cpu": "1", "memory": "512Mi"}
+
+
+def test_a_secret_takes_the_place_of_a_variable_of_the_same_name(planner: Terraform, tmp_path: Path) -> None:
+    data = Case(export="other").data
+    data["services"]["api"]["secrets"] = {"OTEL_EXPORTER_OTLP_ENDPOINT": "where"}
+    plan = Plan(replace(planner, variables={**planner.variables, **written(data, tmp_path)}).plan())
+    app = plan.containers("api")["app"]
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in app.values
+    assert app.secrets["OTEL_EXPORTER_OTLP_ENDPOINT"] == ("where", "latest")
+
+
+def test_only_callers_of_internal_services_leave_through_the_network(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(Case(services="many"))
+    egress = {name: [access["egress"] for access in plan.network_access(name)] for name in plan.services}
+    assert egress == {"api": ["ALL_TRAFFIC"], "price-list": ["ALL_TRAFFIC"], "stock": [], "audit": []}
+    assert {name: service["ingress"] for name, service in plan.services.items()} == {
+        "api": "INGRESS_TRAFFIC_ALL",
+        "audit": "INGRESS_TRAFFIC_ALL",
+        "price-list": "INGRESS_TRAFFIC_ALL",
+        "stock": "INGRESS_TRAFFIC_INTERNAL_ONLY",
+    }
+    assert [subnet["private_ip_google_access"] for subnet in plan.after("google_compute_subnetwork").values()] == [True]
+    assert not plan_of(Case()).after("google_compute_network"), "nothing that nobody needs"
+
+
+def test_an_existing_network_is_used(plan_of: Callable[..., Plan]) -> None:
+    network = '{"network":"shared","subnetwork":"apps","tags":["run"]}'
+    plan = plan_of(Case(services="many"), network=network)
+    accesses = {name: plan.network_access(name)[0] for name in plan.services}
+    assert {name: access["egress"] for name, access in accesses.items()} == {
+        "api": "ALL_TRAFFIC",
+        "price-list": "ALL_TRAFFIC",
+        "stock": "PRIVATE_RANGES_ONLY",
+        "audit": "PRIVATE_RANGES_ONLY",
+    }
+    for access in accesses.values():
+        assert access["network_interfaces"] == [{"network": "shared", "subnetwork": "apps", "tags": ["run"]}]
+    assert not plan.after("google_compute_network")
+
+
+def test_a_public_service_can_do_without_all_users(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(Case(), public_access="unchecked")
+    assert not plan.callers
+    assert plan.services["api"]["invoker_iam_disabled"] is True
+    assert plan_of(Case()).services["api"]["invoker_iam_disabled"] is False
+    private = plan_of(Case(access="private"), public_access="unchecked")
+    assert private.services["api"]["invoker_iam_disabled"] is False, "a private service is always checked"
+
+
+def test_named_members_may_call_a_private_service(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(Case(access="private"), invokers='{"api":["group:shop@example.com"]}')
+    assert plan.callers == {("shop-api", "group:shop@example.com")}
+
+
+def test_traffic_goes_to_the_newest_revision_or_where_it_is_sent(plan_of: Callable[..., Plan]) -> None:
+    newest = {"percent": 100, "revision": None, "tag": None, "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"}
+    assert plan_of(Case()).services["api"]["traffic"] == [newest]
+    old = {**newest, "percent": 90, "revision": "shop-api-1", "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"}
+    canary = plan_of(Case(), traffic='{"api":{"shop-api-1":90}}').services["api"]["traffic"]
+    assert canary == [old, {**newest, "percent": 10}]
+    rollback = plan_of(Case(), traffic='{"api":{"shop-api-1":100}}').services["api"]["traffic"]
+    assert rollback == [{**old, "percent": 100}]
+
+
+def test_liveness_probes_are_there_on_demand(plan_of: Callable[..., Plan]) -> None:
+    assert not plan_of(Case()).containers("api")["app"].data["liveness_probe"]
+    for protocol, kind in (("http", "http_get"), ("grpc", "grpc")):
+        containers = plan_of(Case(protocol=protocol), liveness_probes="true").containers("api")
+        assert kind in containers["app"].probe("liveness_probe")
+        assert "http_get" in containers["collector"].probe("liveness_probe")
+
+
+def test_the_collector_learns_its_memory(plan_of: Callable[..., Plan]) -> None:
+    sidecar = plan_of(Case(), collector_memory_mib="512", collector_cpu="0.5").containers("api")["collector"]
+    assert sidecar.resources["limits"] == {"cpu": "0.5", "memory": "512Mi"}
+    assert sidecar.values["COLLECTOR_MEMORY_MIB"] == "320"
+    usual = plan_of(Case()).containers("api")["collector"]
+    assert usual.resources["limits"] == {"cpu": "1", "memory": "256Mi"}
+    assert "COLLECTOR_MEMORY_MIB" not in usual.values
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        (f"x/api@{DIGEST}", DIGEST[7:19]),
+        ("x/api:1.4.2", "1.4.2"),
+        (f"x/api:1.4.2@{DIGEST}", "1.4.2"),
+        ("localhost:5000/api:v1", "v1"),
+        (f"localhost:5000/api@{DIGEST}", DIGEST[7:19]),
+    ],
+)
+def test_spans_name_the_version_of_the_image(plan_of: Callable[..., Plan], image: str, version: str) -> None:
+    plan = plan_of(Case(), images=f'{{"api":"{image}"}}')
+    assert resource_attributes(plan.containers("api")["app"])["service.version"] == version
+
+
+def test_apis_are_those_that_are_used(plan_of: Callable[..., Plan]) -> None:
+    usual = {"artifactregistry", "cloudresourcemanager", "iam", "run"}
+
+    def apis(plan: Plan) -> set[str]:
+        return {name.removesuffix(".googleapis.com") for name in plan.after("google_project_service")}
+
+    assert apis(plan_of(Case())) == usual | {"cloudtrace", "telemetry"}
+    assert apis(plan_of(Case(export="other"))) == usual
+    assert apis(plan_of(Case(export="other-with-headers"))) == usual | {"secretmanager"}
+    assert apis(plan_of(Case(services="many"))) == usual | {"cloudtrace", "telemetry", "secretmanager", "compute"}
+    assert not apis(plan_of(Case(), enable_apis="false"))
+
+
+def test_environments_differ_by_variables_alone(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(Case(), project_id="shop-staging", environment="staging", deletion_protection="false")
+    values = resource_attributes(plan.containers("api")["app"])
+    assert (values["gcp.project_id"], values["deployment.environment.name"]) == ("shop-staging", "staging")
+    assert plan.services["api"]["deletion_protection"] is False
+    assert plan_of(Case()).services["api"]["deletion_protection"] is True
+
+
+def test_what_is_deployed_stays_when_no_image_is_named(planner: Terraform, tmp_path: Path) -> None:
+    variables = {**planner.variables, **Case().written(tmp_path), "images": "{}"}
+    result = replace(planner, variables=variables).run("plan", "-input=false")
+    # The stand-in reads a service without containers; a real one has its app.
+    assert "data.google_cloud_run_v2_service.deployed" in result.text
+
+
+@pytest.mark.parametrize("case", pairwise(), ids=str)
+def test_applied_once_nothing_is_left_to_change(
+    project_copy: Callable[[Path], Path], google: Provider, tmp_path: Path, case: Case
+) -> None:
+    copy = terraform(project_copy(tmp_path / "orders"), google, **case.written(tmp_path))
+    copy.must("apply", "-auto-approve", "-input=false")
+    again = copy.run("plan", "-input=false", "-detailed-exitcode")
+    assert again.code == 0, again.text
+    copy.must("destroy", "-auto-approve", "-input=false")
+
+
+@pytest.mark.parametrize("case", pairwise(), ids=str)
+def test_the_oldest_supported_provider_plans_the_same(
+    planner: Terraform, google_7: Provider, tmp_path: Path, plan_of: Callable[..., Plan], case: Case
+) -> None:
+    variables = {**planner.variables, **case.written(tmp_path)}
+    old = Plan(replace(planner, provider=google_7, variables=variables).plan())
+    new = plan_of(case)
+    assert old.services.keys() == new.services.keys()
+    for name in new.services:
+        for container, planned in new.containers(name).items():
+            assert old.containers(name)[container].values == planned.values
+            assert old.containers(name)[container].probe() == planned.probe()
+    assert old.callers == new.callers
+
+
+def test_a_plan_takes_two_seconds_at_most(planner: Terraform, tmp_path: Path) -> None:
+    copy = replace(planner, variables={**planner.variables, **Case(services="many").written(tmp_path)})
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        copy.must("plan", "-input=false", "-lock=false")
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) <= 2, f"plans took {seconds}"

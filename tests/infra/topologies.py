@@ -1,0 +1,138 @@
+"""Topologies for the tests: every combination of what changes the plan, with values that are nowhere the default."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
+
+from cloudrun.topology import Sampling, Service, Topology
+
+from tests.infra.conftest import DIGEST, IMAGES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIMENSIONS: Final[dict[str, tuple[str, ...]]] = {
+    "export": ("sidecar", "direct", "other", "other-with-headers"),
+    "billing": ("request", "instance"),
+    "access": ("public", "private"),
+    "protocol": ("http", "grpc"),
+    "services": ("one", "many"),
+}
+OTHER: Final = "https://otlp.example:4318"
+EXPORTS: Final[dict[str, dict[str, Any]]] = {
+    "sidecar": {"exporter": "sidecar", "backend": "google"},
+    "direct": {"exporter": "direct", "backend": "google"},
+    "other": {"exporter": "direct", "backend": OTHER},
+    "other-with-headers": {"exporter": "direct", "backend": OTHER, "backend_headers_secret": "otlp-headers"},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One combination."""
+
+    export: str = "sidecar"
+    billing: str = "request"
+    access: str = "public"
+    protocol: str = "http"
+    services: str = "one"
+
+    def __str__(self) -> str:
+        return f"{self.export}-{self.billing}-{self.access}-{self.protocol}-{self.services}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What topology.yaml says."""
+        api: dict[str, Any] = {
+            "framework": "go-grpc" if self.protocol == "grpc" else "python-fastapi",
+            "access": self.access,
+        }
+        services = {"api": api}
+        if self.services == "many":
+            # api calls stock; stock and price-list call each other; nobody calls audit.
+            api |= {
+                "calls": ["stock"],
+                "env": {"LOG_LEVEL": "debug", "OTEL_SDK_DISABLED": "true"},
+                "secrets": {"API_KEY": "partner-key", "SIGNING_KEY": "signing:7"},
+                "min_instances": 1,
+                "max_instances": 7,
+                "concurrency": 31,
+                "cpu": "2",
+                "memory": "1Gi",
+            }
+            services["stock"] = {
+                "framework": "python-grpc",
+                "access": "private",
+                "ingress": "internal",
+                "calls": ["price-list"],
+            }
+            services["price-list"] = {"framework": "go-nethttp", "access": "private", "calls": ["stock"]}
+            services["audit"] = {"framework": "node-fastify", "access": "private"}
+        return {
+            "project": "shop",
+            "region": "us-east4",
+            **EXPORTS[self.export],
+            "billing": self.billing,
+            "sampling": {
+                "ratio": 0.25,
+                "keep_errors": False,
+                "keep_slower_than_ms": 750,
+                "max_traces_per_second": 2000000,
+            },
+            "services": services,
+        }
+
+    @property
+    def topology(self) -> Topology:
+        """The same for the simulator, also where its checker does not support it yet."""
+        data = self.data
+        services = {name: Service(name=name, **_frozen(keys)) for name, keys in data.pop("services").items()}
+        known = {field.name: data[field.name] for field in fields(Topology) if field.name in data}
+        known.pop("sampling")
+        return Topology(services=services, sampling=Sampling(**data["sampling"]), **known)
+
+    def written(self, folder: Path) -> dict[str, str]:
+        """Return the variables of a plan of it, written to `folder`."""
+        return written(self.data, folder)
+
+
+def _frozen(service: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in service.items()}
+
+
+def written(data: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Return the variables of a plan of the topology `data`, written to `folder`."""
+    file = folder / "topology.yaml"
+    file.write_text(json.dumps(data))
+    images = {name: f"{IMAGES}{name}@{DIGEST}" for name in data["services"]}
+    return {"topology_file": str(file), "images": json.dumps(images)}
+
+
+ALL: Final = [Case(*values) for values in itertools.product(*DIMENSIONS.values())]
+
+
+def pairwise() -> list[Case]:
+    """Return few cases in which every pair of values of two dimensions stands together."""
+    names = list(DIMENSIONS)
+    open_pairs = {
+        (first, one, second, other)
+        for first, second in itertools.combinations(names, 2)
+        for one in DIMENSIONS[first]
+        for other in DIMENSIONS[second]
+    }
+    chosen = []
+    while open_pairs:
+        best = max(ALL, key=lambda case: len(_pairs(case) & open_pairs))
+        open_pairs -= _pairs(best)
+        chosen.append(best)
+    return chosen
+
+
+def _pairs(case: Case) -> set[tuple[str, str, str, str]]:
+    return {
+        (first, getattr(case, first), second, getattr(case, second))
+        for first, second in itertools.combinations(DIMENSIONS, 2)
+    }
