@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -104,6 +105,9 @@ def _server(config: uvicorn.Config, telemetry: Telemetry) -> uvicorn.Server:
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            # What start-up has made stays: without this each full collection walks through all of it, and spans, which
+            # live until they are exported, bring collections about.
+            gc.freeze()
             telemetry.listening()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
