@@ -1,4 +1,4 @@
-"""Measures what tracing costs: `python -m tests.bench [--quick] [--against REF] [--only SECTION …]`.
+"""Measures what tracing costs: `python -m tests.bench [--quick] [--against REF]`.
 
 Writes all samples (run.json), a report and a chart into a new folder of `.bench`.
 """
