@@ -1,4 +1,4 @@
-"""Measures what tracing costs: `python -m tests.bench [--quick] [--against REF] [--only SECTION …]`.
+"""Measures what tracing costs: `python -m tests.bench [--quick] [--against REF]`.
 
 Writes all samples (run.json), a report and a chart into a new folder of `.bench`.
 """
@@ -6,6 +6,7 @@ Writes all samples (run.json), a report and a chart into a new folder of `.bench
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a first impression")
     parser.add_argument("--against", metavar="REF", help="compare the library with that of a commit, under load only")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end too
     plan = QUICK if chosen.quick else FULL
     try:
         for stack in STACKS:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _ROW: Final = 26
 _LABEL: Final = 250
 _BARS: Final = 430
-_WIDTH: Final = _LABEL + _BARS + 210
+_WIDTH: Final = _LABEL + _BARS + 240
 _TOP: Final = 48
 _READING: Final = "line: lowest to highest round; lost: single requests / burst, when the CPU is taken away"
 _COLOURS: Final = {"untraced": "#8a8f98", "ours": "#1f77b4", "rival": "#d1793b"}

@@ -101,14 +101,9 @@ class Server:
         """Return the CPU seconds, user and system, of the process and its children so far."""
         return sum(map(_cpu_seconds, self._tree()))
 
-    def memory(self) -> tuple[int, int]:
-        """Return the resident and the proportional set size of the process and its children, in bytes."""
-        resident = proportional = 0
-        for process in self._tree():
-            full = process.memory_full_info()
-            resident += full.rss
-            proportional += getattr(full, "pss", full.uss)
-        return resident, proportional
+    def memory(self) -> int:
+        """Return the resident set size of the process and its children, in bytes: in a container nobody shares it."""
+        return sum(process.memory_info().rss for process in self._tree())
 
     def until_settled(self, quiet: float = 0.2) -> None:
         """Return once the server has used next to no CPU for `quiet` seconds."""

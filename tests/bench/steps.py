@@ -213,11 +213,12 @@ def sink_alone(stack: Stack, plan: Plan, tools: Tools) -> Sample:
 
 
 def cold_start(stack: Stack, variant: Variant, tools: Tools) -> Sample:
-    """From the start of the process until it listens, and until it has answered its first request."""
+    """From the start of the process until it listens, with the CPU time of that, and until its first response."""
     started = time.perf_counter()
     with Server(stack, variant, tools) as server:
+        cpu = server.cpu()
         server.get()
-        return {"listening": server.listening_after, "first_response": time.perf_counter() - started}
+        return {"listening": server.listening_after, "cpu": cpu, "first_response": time.perf_counter() - started}
 
 
 def memory(stack: Stack, variant: Variant, tools: Tools) -> Sample:
@@ -226,10 +227,10 @@ def memory(stack: Stack, variant: Variant, tools: Tools) -> Sample:
     with Server(stack, variant, tools) as server:
         server.get("/health")
         server.until_settled()
-        resident, proportional = server.memory()
+        before = server.memory()
         tools.load(server.url(), requests=WARM_UP, connections=CONNECTIONS)
         server.until_settled()
-        return {"rss": resident, "pss": proportional, "rss_after_load": server.memory()[0]}
+        return {"before": before, "after_load": server.memory()}
 
 
 def growth(stack: Stack, variant: Variant, plan: Plan, tools: Tools, number: int) -> Iterator[Sample]:

@@ -71,7 +71,7 @@ class Tools:
 
     def __enter__(self) -> Self:
         self._program = go_binary(MODULE, "benchtools")
-        self._sink = subprocess.Popen([self._program, "sink"], stdout=subprocess.PIPE, text=True)
+        self._sink = subprocess.Popen([self._program, "sink"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         pin(self._sink.pid, self.cores.others)
         line = self._sink.stdout.readline() if self._sink.stdout else ""
         if not line:
@@ -87,8 +87,9 @@ class Tools:
         self._client.close()
         self._sink.kill()
         self._sink.wait()
-        if self._sink.stdout:
-            self._sink.stdout.close()
+        for pipe in (self._sink.stdin, self._sink.stdout):
+            if pipe:
+                pipe.close()
 
     def load(
         self,

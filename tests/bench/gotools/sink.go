@@ -5,12 +5,12 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -161,7 +161,7 @@ func (s *store) exportRPC(_ any, _ context.Context, decode func(any) error, _ gr
 }
 
 // sink takes OTLP over HTTP and gRPC on free ports of this machine, and prints both addresses as one line of JSON.
-// Metrics and logs are acknowledged and forgotten.
+// Metrics and logs are acknowledged and forgotten. It ends when its standard input does, so with whoever started it.
 func sink(arguments []string) error {
 	flags := flag.NewFlagSet("sink", flag.ContinueOnError)
 	if err := flags.Parse(arguments); err != nil {
@@ -189,8 +189,12 @@ func sink(arguments []string) error {
 		Methods:     []grpc.MethodDesc{{MethodName: "Export", Handler: spans.exportRPC}},
 	}, struct{}{})
 	fmt.Printf("{\"http\": \"http://%s\", \"grpc\": \"http://%s\"}\n", web.Addr(), rpc.Addr())
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
+	go func() {
+		_, err := io.Copy(io.Discard, os.Stdin)
+		ended <- err
+	}()
 	go func() { ended <- (&http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}).Serve(web) }()
 	go func() { ended <- server.Serve(rpc) }()
-	return errors.Join(<-ended)
+	return <-ended
 }
