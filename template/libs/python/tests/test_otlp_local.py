@@ -180,6 +180,15 @@ def test_the_end_point_for_traces_is_used_as_it_is(collector: Collector, monkeyp
     assert collector.paths == ["/own/path?a=b"]
 
 
+def test_an_answer_that_breaks_off_is_another_try(collector: Collector, export: Export) -> None:
+    collector.answer = b"short"
+    collector.answer_headers = {"content-length": "100"}
+    collector.hang_up = True
+    assert export([span("a")]) == Answer(Outcome.FAILED)
+    collector.answer, collector.answer_headers = b"", {}
+    assert export([span("a")]) == Answer(Outcome.DELIVERED)
+
+
 def test_nobody_who_listens_is_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     export = otlp_local()

@@ -105,4 +105,6 @@ class _Post:
             raise
         if not response.isclosed():
             self._connection.close()
+        if response.length and len(content) < _LONGEST_ANSWER:
+            raise http.client.IncompleteRead(content, response.length)
         return response.status, response.headers.get("retry-after", ""), content
