@@ -186,10 +186,11 @@ def test_a_metadata_server_that_never_comes_back_costs_bounded_waits_and_all_spa
 
 
 @pytest.mark.slow
+@protocols
 def test_no_response_waits_while_a_token_is_renewed(
-    start: Callable[..., CloudRun], variant: Variant, journal: Journal
+    start: Callable[..., CloudRun], direct: Path, journal: Journal
 ) -> None:
-    run = start(variant(exporter="direct"))
+    run = start(direct)
     run.terminate()
     run.system.metadata.lifetime = ABOUT_TO_EXPIRE
     run.start_instance()

@@ -18,7 +18,7 @@ locals {
   # The collector has a port for each protocol; a service chooses by OTEL_EXPORTER_OTLP_PROTOCOL in its env.
   endpoints = { for name, service in local.services : name => (
     !local.sidecar ? (local.google ? "https://telemetry.googleapis.com" : local.topology.backend) :
-    lookup(service.env, "OTEL_EXPORTER_OTLP_PROTOCOL", "") == "grpc" ? "http://localhost:4317" : "http://localhost:4318"
+    lookup(service.env, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", lookup(service.env, "OTEL_EXPORTER_OTLP_PROTOCOL", "")) == "grpc" ? "http://localhost:4317" : "http://localhost:4318"
   ) }
 
   sampling = {

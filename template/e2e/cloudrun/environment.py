@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from cloudrun.errors import StartFailed
-from cloudrun.protocols import GRPC, HTTP, PROTOCOL
+from cloudrun.protocols import GRPC, HTTP, protocol_of
 from cloudrun.rules import ENVIRONMENT, imitates
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
         **{f"{wiring_name(callee)}_URL": addresses.services[callee] for callee in service.calls},
         **service.env,
         **_secrets(service),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp.get(service.env.get(PROTOCOL, HTTP), addresses.otlp[HTTP]),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp.get(protocol_of(service.env), addresses.otlp[HTTP]),
     }
 
 
@@ -107,7 +107,7 @@ def platform(topology: Topology, service: Service, port: int) -> dict[str, str]:
 def simulator(topology: Topology, service: Service, addresses: Addresses) -> dict[str, str]:
     """Return the variables that exist only here: they lead the libraries to the imitations."""
     trust = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(addresses.authority)} if topology.direct else {}
-    if trust and service.env.get(PROTOCOL) == GRPC:
+    if trust and protocol_of(service.env) == GRPC:
         trust["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(addresses.authority)
     return {
         **trust,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from cloudrun.ports import free_port
@@ -63,8 +64,9 @@ class OtlpGrpc:
             taken = asyncio.run_coroutine_threadsafe(self._intake.take(headers, body, self._admit), loop)
             refusal = taken.result()
             if refusal is not None and refusal.retry_after is not None:
-                pause = RetryInfo(retry_delay=Duration(seconds=refusal.retry_after))
-                context.set_trailing_metadata((("google.rpc.retryinfo-bin", pause.SerializeToString()),))
+                status = Status()
+                status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=refusal.retry_after)))
+                context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
             if refusal is not None:
                 context.abort(_CODES.get(HTTPStatus(refusal.status), grpc.StatusCode.INTERNAL), refusal.reason)
             return ExportTraceServiceResponse().SerializeToString()

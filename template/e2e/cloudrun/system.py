@@ -12,7 +12,7 @@ from cloudrun.errors import CloudRunError
 from cloudrun.front_end import FrontEnd, RequestLog
 from cloudrun.instance import Instance
 from cloudrun.metadata import MetadataServer
-from cloudrun.protocols import GRPC, PROTOCOL
+from cloudrun.protocols import GRPC, protocol_of
 from cloudrun.store import Span, Store
 from cloudrun.telemetry_api import TelemetryApi
 from cloudrun.tls import CertificateAuthority
@@ -53,7 +53,7 @@ class System:
             self.authority,
             self.metadata.tokens,
             headers=None if self.topology.google else self._secret_headers(),
-            grpc=any(service.env.get(PROTOCOL) == GRPC for service in self.topology.services.values()),
+            grpc=any(protocol_of(service.env) == GRPC for service in self.topology.services.values()),
         )
         self.upstream = Upstream()
         self.collector_binary = find_binary() if self.topology.exporter == "sidecar" else None

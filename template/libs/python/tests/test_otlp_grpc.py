@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -14,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
-from tracerun.otlp import Answer, Outcome, otlp
+from tracerun.otlp import TIMEOUT, Answer, Outcome, otlp
 from tracerun.otlp_grpc import LARGEST_MESSAGE, otlp_grpc
 from tracerun.settings import Settings
 
@@ -34,9 +36,13 @@ class BackEnd(grpc.GenericRpcHandler):
         self.metadata: dict[str, str | bytes] = {}
         self.code: grpc.StatusCode | None = None
         self.retry_info: bytes | None = None
+        self.retry_key = "google.rpc.retryinfo-bin"
         self.rejected = 0
+        self.pause = 0.0
+        self.peers: list[str] = []
+        self.released = threading.Event()
         self.refuses = ""
-        self._server = grpc.server(ThreadPoolExecutor(1))
+        self._server = grpc.server(ThreadPoolExecutor(4))
         self._server.add_generic_rpc_handlers((self,))
         self.url = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
@@ -49,8 +55,10 @@ class BackEnd(grpc.GenericRpcHandler):
 
     def _export(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         self.metadata = dict(context.invocation_metadata())
+        self.peers.append(context.peer())
+        self.released.wait(self.pause)
         if self.retry_info is not None:
-            context.set_trailing_metadata((("google.rpc.retryinfo-bin", self.retry_info),))
+            context.set_trailing_metadata(((self.retry_key, self.retry_info),))
         if self.code is not None:
             context.abort(self.code, "as told")
         names = [
@@ -114,6 +122,25 @@ def test_a_pause_that_the_back_end_asks_for_is_kept(
     back_end.code = grpc.StatusCode.RESOURCE_EXHAUSTED
     back_end.retry_info = RetryInfo(retry_delay=asked).SerializeToString()
     assert export([span("a")]) == Answer(Outcome.FAILED, retry_after=kept)
+
+
+def test_a_pause_in_the_details_of_the_status_is_kept_too(back_end: BackEnd, export: Export) -> None:
+    status = Status()
+    status.details.add().Pack(Duration(seconds=1))
+    status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=30)))
+    back_end.code = grpc.StatusCode.UNAVAILABLE
+    back_end.retry_key, back_end.retry_info = "grpc-status-details-bin", status.SerializeToString()
+    assert export([span("a")]) == Answer(Outcome.FAILED, retry_after=30)
+
+
+def test_a_back_end_that_did_not_answer_gets_another_connection(back_end: BackEnd, export: Export) -> None:
+    assert export([span("a")]) == Answer(Outcome.DELIVERED)
+    back_end.pause = 2 * TIMEOUT
+    assert export([span("b")]) == Answer(Outcome.FAILED)
+    back_end.pause = 0
+    assert export([span("c")]) == Answer(Outcome.DELIVERED)
+    first, second, third = back_end.peers
+    assert first == second != third
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff", RetryInfo(retry_delay=Duration(seconds=-5)).SerializeToString()])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
@@ -112,6 +113,8 @@ def test_spans_that_the_collector_rejects_are_counted(collector: Collector, expo
     response.partial_success.rejected_spans = 2
     collector.answer = response.SerializeToString()
     assert export([span("a"), span("b"), span("c")]) == Answer(Outcome.DELIVERED, lost=2)
+    collector.answer = ExportTraceServiceResponse(partial_success=ExportTracePartialSuccess()).SerializeToString()
+    assert export([span("a")]) == Answer(Outcome.DELIVERED)
     collector.answer = b"OK, whatever"
     assert export([span("a")]) == Answer(Outcome.DELIVERED)
 
@@ -198,7 +201,15 @@ def test_nobody_who_listens_is_another_try(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     "url",
-    ["https://localhost:4318", "http://collector:4318", "http://localhost.evil", "x", "http://[", "http://localhost:x"],
+    [
+        "https://localhost:4318",
+        "http://collector:4318",
+        "http://localhost.evil",
+        "x",
+        "http://[",
+        "http://localhost:x",
+        "http://u:p@localhost",
+    ],
 )
 def test_the_official_exporter_serves_for_all_else(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)

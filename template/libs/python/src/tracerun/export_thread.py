@@ -74,6 +74,7 @@ class ExportThread:
         _log.warning("%s: %s: %s", what, type(error).__name__, text, exc_info=_log.isEnabledFor(logging.DEBUG))
 
     def _run(self) -> None:
+        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))  # this thread's, for good: see export_here
         try:
             self._made()
         except Exception as error:  # noqa: BLE001 (no export failure may reach a request)

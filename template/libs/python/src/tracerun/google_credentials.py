@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import google.auth
+import grpc
+from google.auth.transport.grpc import AuthMetadataPlugin
 from google.auth.transport.requests import AuthorizedSession, Request
-from opentelemetry.gcp_credential_provider import create_google_authorized_session, create_google_grpc_credentials
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from opentelemetry.gcp_credential_provider import create_google_authorized_session
 
 if TYPE_CHECKING:
-    import grpc
     import requests
+
+
+class _UntracedRequest(Request):
+    """Asks for tokens, also in google-auth's own threads, without a span: see `ExportThread.export_here`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
+        try:
+            return super().__call__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        finally:
+            detach(token)
 
 
 def session() -> requests.Session:
@@ -19,11 +33,23 @@ def session() -> requests.Session:
     requests: it is good for some minutes still (https://cloud.google.com/run/docs/securing/service-identity).
     """
     authorized = cast("AuthorizedSession", create_google_authorized_session())
-    authorized.credentials.with_non_blocking_refresh()
-    authorized.credentials.refresh(Request())
+    _fetch_ahead(authorized.credentials)
     return authorized
 
 
-def channel_credentials() -> grpc.ChannelCredentials:
-    """Return credentials that sign every call on a TLS channel. Raises as `session` does."""
-    return create_google_grpc_credentials()
+def channel_credentials(root_certificates: bytes | None) -> grpc.ChannelCredentials:
+    """Return credentials that sign every call on a TLS channel, as `session` does; None: the usual authorities.
+
+    Not by OpenTelemetry's provider: its credentials make a call wait for a new token.
+    """
+    credentials, _ = google.auth.default()
+    _fetch_ahead(credentials)
+    plugin = AuthMetadataPlugin(credentials, _UntracedRequest())  # type: ignore[no-untyped-call]
+    return grpc.composite_channel_credentials(
+        grpc.ssl_channel_credentials(root_certificates), grpc.metadata_call_credentials(plugin)
+    )
+
+
+def _fetch_ahead(credentials: Any) -> None:
+    credentials.with_non_blocking_refresh()
+    credentials.refresh(_UntracedRequest())

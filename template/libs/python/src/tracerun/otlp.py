@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 TIMEOUT: Final = 0.75
 """Seconds for one export. Below the exporter's first back-off of 1 s, so it never retries: the processor does."""
 
+_NONE_REJECTED: Final = frozenset({b"", b"\x0a\x00"})
+"""Answers that say nothing was rejected; a collector always writes the field, empty."""
+
 LONGEST_RETRY_AFTER: Final = 60.0
 """Seconds; a back end that asks for more is asked again after these."""
 
@@ -123,7 +126,7 @@ def answer_of(status: int, retry_after: str, content: bytes, spans: int) -> Answ
 
 def _rejected(content: bytes) -> int:
     """Return how many spans a back end says it has rejected: https://opentelemetry.io/docs/specs/otlp/#partial-success-1."""
-    if not content:
+    if content in _NONE_REJECTED:
         return 0
     from google.protobuf.message import DecodeError  # noqa: PLC0415 (30 ms, and hardly ever needed)
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse  # noqa: PLC0415

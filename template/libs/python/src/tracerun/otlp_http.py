@@ -37,18 +37,20 @@ def otlp_http(*, signed: bool) -> Export:
     for name in _NOISY:
         logging.getLogger(name).addFilter(OncePerMinute())
     last: requests.Response | None = None
+    pause = ""
 
     def remember(response: requests.Response, *_: Any, **__: Any) -> None:
-        nonlocal last
-        last = response
+        nonlocal last, pause
+        # The exporter would not see that it is not to retry: with less than its time-out asked for, it would.
+        last, pause = response, response.headers.pop("retry-after", "")
 
     session = _signed_session() if signed else requests.Session()
     session.hooks["response"].append(remember)
     exporter = OTLPSpanExporter(timeout=TIMEOUT, session=session)
 
     def export(spans: Sequence[ReadableSpan]) -> Answer:
-        nonlocal last
-        last = None
+        nonlocal last, pause
+        last, pause = None, ""
         try:
             cut = [within_limits(span) for span in spans]
         except Exception:  # noqa: BLE001 (such as a name that is no text: another try will not help)
@@ -58,7 +60,7 @@ def otlp_http(*, signed: bool) -> Export:
             return Answer(Outcome.FAILED) if _can_be_sent(cut) else Answer(Outcome.REFUSED, lost=len(spans))
         if last.ok and not success:  # its body broke off
             return Answer(Outcome.FAILED)
-        return answer_of(last.status_code, last.headers.get("retry-after", ""), last.content, len(spans))
+        return answer_of(last.status_code, pause, last.content, len(spans))
 
     return export
 

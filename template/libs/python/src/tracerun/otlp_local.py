@@ -41,7 +41,8 @@ def otlp_local() -> Export | None:
         port = parts.port or http.client.HTTP_PORT
     except ValueError:  # the official exporter says what is wrong with it
         return None
-    if parts.scheme != "http" or parts.hostname not in _HOSTS or variable("COMPRESSION") not in {"", "none"}:
+    plain = parts.scheme == "http" and parts.hostname in _HOSTS and parts.username is None
+    if not plain or parts.hostname is None or variable("COMPRESSION") not in {"", "none"}:
         return None
     _log.addFilter(OncePerMinute())
     post = _Post(parts.hostname, port, urlunsplit(("", "", parts.path or "/", parts.query, "")))
