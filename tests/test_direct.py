@@ -41,6 +41,15 @@ def direct(variant: Variant, protocol: str) -> Path:
     return variant(exporter="direct", env=asking_for(protocol))
 
 
+def warm_up(run: CloudRun, journal: Journal) -> None:
+    """Get gRPC, the credentials and the first token in place: on a slow machine no response waits for all of that."""
+    for _ in range(5):
+        run.get("/plain")
+        if not lost(run, journal):
+            return
+    pytest.fail("spans of the first responses never arrived")
+
+
 def check_signed(run: CloudRun) -> None:
     api = run.system.telemetry_api
     assert api.signed_exports, "nothing was exported: nothing is proven"
@@ -52,6 +61,7 @@ def test_nothing_is_lost_when_the_cpu_goes_after_each_response(
     start: Callable[..., CloudRun], direct: Path, journal: Journal
 ) -> None:
     run = start(direct)
+    warm_up(run, journal)
     before = run.instance().freezes
     for sent in range(1, SINGLE_REQUESTS + 1):
         run.get("/plain")
@@ -59,7 +69,8 @@ def test_nothing_is_lost_when_the_cpu_goes_after_each_response(
         assert not missing, f"request {sent}: {len(missing)} spans lost"
     assert run.instance().freezes - before == SINGLE_REQUESTS
     run.kill()
-    assert sum(run.span_ids().values()) == 2 * SINGLE_REQUESTS
+    assert run.span_ids() == journal.started()
+    assert sum(run.span_ids().values()) > 2 * SINGLE_REQUESTS
     check_signed(run)
 
 
