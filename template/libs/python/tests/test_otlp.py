@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
 from tracerun.breaker import Breaker
-from tracerun.otlp import Answer, Outcome, saving_the_others
+from tracerun.otlp import MOST_PARTS, Answer, Outcome, saving_the_others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,11 +44,41 @@ def test_one_span_that_is_refused_costs_no_other(position: int) -> None:
     assert back_end.exports < 30
 
 
-def test_where_everything_is_refused_it_asks_no_more_than_three_times() -> None:
+@pytest.mark.parametrize("positions", [(0, 511), (10, 300), (3, 4), (255, 256)])
+def test_two_spans_that_are_refused_cost_no_other(positions: tuple[int, int]) -> None:
+    back_end = BackEnd()
+    names = [f"good {number}" for number in range(512)]
+    for position in positions:
+        names[position] = "bad"
+    answer = saving_the_others(back_end, [span(name) for name in names])
+    assert answer == Answer(Outcome.DELIVERED, lost=2)
+    assert sorted(back_end.stored) == sorted(set(names) - {"bad"})
+
+
+def test_many_spans_that_are_refused_cost_not_the_half_without_any() -> None:
+    back_end = BackEnd()
+    spans = [span("bad" if number < 100 else f"good {number}") for number in range(512)]
+    answer = saving_the_others(back_end, spans)
+    assert answer.lost + len(back_end.stored) == 512
+    assert len(back_end.stored) >= 256
+
+
+def test_spans_of_a_part_that_fails_are_tried_again() -> None:
+    spans = [span("a"), span("bad"), span("c"), span("d")]
+    back_end = BackEnd()
+
+    def failing_later(spans: Sequence[ReadableSpan]) -> Answer:
+        return back_end(spans) if back_end.exports < 1 else Answer(Outcome.FAILED, retry_after=7)
+
+    assert saving_the_others(failing_later, spans) == Answer(Outcome.DELIVERED, 7, 0, tuple(spans))
+    assert not back_end.stored
+
+
+def test_where_everything_is_refused_it_gives_up_soon() -> None:
     back_end = BackEnd()
     answer = saving_the_others(back_end, [span("bad")] * 512)
     assert answer == Answer(Outcome.REFUSED, lost=512)
-    assert back_end.exports == 3
+    assert back_end.exports <= 1 + MOST_PARTS
 
 
 class Clock:

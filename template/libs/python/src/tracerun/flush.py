@@ -20,7 +20,6 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 from tracerun.breaker import Breaker
 from tracerun.export_thread import ExportThread
-from tracerun.otlp import Answer, Outcome
 from tracerun.quiet import Tally
 from tracerun.span_queue import BATCH, SpanQueue
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
-    from tracerun.otlp import Export
+    from tracerun.otlp import Answer, Export
 
 _log = logging.getLogger(__name__)
 
@@ -251,18 +250,18 @@ class FlushProcessor(SpanProcessor):
                 loop.call_soon_threadsafe(self._done, answer)
         except RuntimeError:  # the loop has ended: nobody else touches the state
             batch, self._in_flight = self._in_flight, []
-            if answer.outcome is Outcome.FAILED:
-                self._queue.put_back(batch)
+            self._queue.put_back(answer.left_over(batch))
             self.lost.add(answer.lost)
 
     def _done(self, answer: Answer) -> None:
         batch, self._in_flight = self._in_flight, []
         now = self._now()
-        if answer.outcome is Outcome.FAILED:
-            self._queue.put_back(batch)
+        self.lost.add(answer.lost)
+        left_over = answer.left_over(batch)
+        if left_over:
+            self._queue.put_back(left_over)
             self._failed(now, answer.retry_after)
             return
-        self.lost.add(answer.lost)
         self._failures = 0
         self._breaker.acknowledged(in_time=now - self._started <= self._deadline)
         self._not_before = now + min((now - self._started) * PACE, MAX_PACE) if self._interrupted else now
@@ -328,10 +327,11 @@ class FlushProcessor(SpanProcessor):
         while self._queue and self._now() < end:
             batch = self._queue.take()
             answer = self._exports.export_here(batch)
-            if answer.outcome is Outcome.FAILED:
-                self._queue.put_back(batch)
-                return False
             self.lost.add(answer.lost)
+            left_over = answer.left_over(batch)
+            if left_over:
+                self._queue.put_back(left_over)
+                return False
         return not self._pending()
 
     async def _flushed(self, seconds: float) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from tracerun.limits import REQUEST_ATTRIBUTES, weight
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opentelemetry.sdk.trace import ReadableSpan
 
 CAPACITY: Final = 4096
@@ -57,7 +59,7 @@ class SpanQueue:
             batch.append(span)
         return batch
 
-    def put_back(self, batch: list[ReadableSpan]) -> None:
+    def put_back(self, batch: Sequence[ReadableSpan]) -> None:
         """Put spans that were not delivered back to the front, in their order."""
         for span in reversed(batch):
             size, attributes = weight(span)
