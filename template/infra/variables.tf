@@ -115,7 +115,7 @@ variable "liveness_probes" {
 }
 
 variable "network" {
-  description = "An existing VPC network that the services send from, by Direct VPC egress. With ALL_TRAFFIC its subnetwork needs Private Google Access or Cloud NAT, else no span leaves. null: none, or one made here where a service calls an internal one."
+  description = "An existing VPC network that the services send from, by Direct VPC egress. Services that call internal ones always send ALL_TRAFFIC, whatever egress says; with it the subnetwork needs Private Google Access, and Cloud NAT for all that is not Google's, else no span leaves. null: none, or one without Internet, made here where a service calls an internal one."
   type = object({
     network    = string
     subnetwork = string
