@@ -42,4 +42,11 @@ resource "google_compute_subnetwork" "egress" {
   region                   = local.region
   ip_cidr_range            = "10.64.0.0/24"
   private_ip_google_access = true
+
+  lifecycle {
+    precondition {
+      condition     = local.google
+      error_message = "${join(", ", local.internal_callers)}: all traffic goes through a network without Internet, since internal services are called: spans would not reach ${local.topology.backend}. Set var.network to a network with Cloud NAT, or let the callees have `ingress: all` in topology.yaml."
+    }
+  }
 }

@@ -159,7 +159,7 @@ resource "google_cloud_run_v2_service" "service" {
   }
 
   dynamic "traffic" {
-    for_each = try(var.traffic[each.key], {})
+    for_each = lookup(var.traffic, each.key, {})
     content {
       type     = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
       revision = traffic.key
@@ -193,5 +193,5 @@ resource "google_cloud_run_v2_service" "service" {
 }
 
 locals {
-  newest_share = { for name, _ in local.services : name => 100 - sum(concat([0], values(try(var.traffic[name], {})))) }
+  newest_share = { for name, _ in local.services : name => 100 - sum(concat([0], values(lookup(var.traffic, name, {})))) }
 }

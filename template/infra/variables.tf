@@ -95,6 +95,11 @@ variable "invokers" {
     ])
     error_message = "invokers: use IAM members such as user:…, group:… or serviceAccount:…; whom everybody may call says `access: public` in topology.yaml."
   }
+
+  validation {
+    condition     = length(setsubtract(keys(var.invokers), keys(local.services))) == 0
+    error_message = "invokers: ${join(", ", setsubtract(keys(var.invokers), keys(local.services)))}: no such service in topology.yaml, which has ${join(", ", keys(local.services))}."
+  }
 }
 
 variable "labels" {
@@ -110,7 +115,7 @@ variable "liveness_probes" {
 }
 
 variable "network" {
-  description = "An existing VPC network that the services send from, by Direct VPC egress. With ALL_TRAFFIC its subnetwork needs Private Google Access or Cloud NAT, else no span leaves. null: none, or one made here where a service calls an internal one."
+  description = "An existing VPC network that the services send from, by Direct VPC egress. Services that call internal ones always send ALL_TRAFFIC, whatever egress says; with it the subnetwork needs Private Google Access, and Cloud NAT for all that is not Google's, else no span leaves. null: none, or one without Internet, made here where a service calls an internal one."
   type = object({
     network    = string
     subnetwork = string
@@ -168,5 +173,10 @@ variable "traffic" {
       sum(concat([0], values(shares))) <= 100 && alltrue([for share in values(shares) : share >= 1 && floor(share) == share])
     ])
     error_message = "traffic: use whole numbers from 1 to 100 that make at most 100 for each service. Got ${jsonencode(var.traffic)}."
+  }
+
+  validation {
+    condition     = length(setsubtract(keys(var.traffic), keys(local.services))) == 0
+    error_message = "traffic: ${join(", ", setsubtract(keys(var.traffic), keys(local.services)))}: no such service in topology.yaml, which has ${join(", ", keys(local.services))}."
   }
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.infra.conftest import terraform
-from tests.infra.defects import IN_PLANS, IN_TESTS, RULES, Defect
+from tests.infra.defects import IN_PLANS, IN_TESTS, OTHER_GRANTS, PRIVATE, RULES, Defect
 from tests.infra.tools import compliance
 from tests.infra.topologies import Case, pairwise
 
@@ -62,6 +62,20 @@ def test_terraform_compliance_notices(
     result = compliance(copy.root, copy.plan())
     assert result.code == 1, result.text[-3000:]
     assert defect.said in result.text, result.text[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OTHER_GRANTS)
+def test_terraform_compliance_notices_other_ways_to_grant(
+    plan_of: Callable[..., Plan], broken: Terraform, kind: str
+) -> None:
+    plan = plan_of(PRIVATE).data
+    (member,) = [change for change in plan["resource_changes"] if change["type"] == "google_project_iam_member"]
+    other = {**member, "address": f"{kind}.other", "type": kind, "name": "other"}
+    result = compliance(broken.root, {**plan, "resource_changes": [*plan["resource_changes"], other]})
+    assert result.code == 1, result.text[-3000:]
+    kept = "google_cloud_run_v2_service" if "cloud_run" in kind else kind.partition("_iam_")[0]
+    assert f"{kind}.other grants rights that no check reads: use {kept}_iam_member" in result.text, result.text[-3000:]
 
 
 @pytest.mark.slow

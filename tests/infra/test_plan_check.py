@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
+from tests.infra.conftest import DIGEST
 from tests.infra.tools import Terraform
 from tests.project import NOT_COPIED, make
 
@@ -30,10 +33,10 @@ def own(rendered: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def plan_check(project: Path, google: Provider, *arguments: str) -> subprocess.CompletedProcess[str]:
+def plan_check(project: Path, google: Provider, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {
         name: value
-        for name, value in Terraform(project, google).environment.items()
+        for name, value in Terraform(project, google, variables).environment.items()
         if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
     }
     return subprocess.run(
@@ -45,7 +48,9 @@ def plan_check(project: Path, google: Provider, *arguments: str) -> subprocess.C
 def test_a_new_project_passes_without_an_account(own: Path, google: Provider) -> None:
     result = plan_check(own, google)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "Success! 48 passed, 0 failed." in result.stdout
+    assert re.findall(r"Success! (\d+) passed, 0 failed.", result.stdout) == ["50", "2"], (
+        "the template's, the project's"
+    )
     assert "Scenario: Every container says what it may use and when it has CPU" in result.stdout
     again = plan_check(own, google)
     assert again.returncode == 0, "what a first run leaves behind does not disturb a second"
@@ -62,6 +67,34 @@ def test_an_environment_is_checked_with_its_values(own: Path, google: Provider) 
     missing = plan_check(own, google, "ENV=production")
     assert missing.returncode != 0
     assert "there is no infra/environments/production.tfvars: create it" in missing.stderr
+
+
+VALUES = """project_id           = "orders-1234"
+artifact_registry    = false
+collector_cpu        = "0.5"
+collector_memory_mib = 512
+deletion_protection  = false
+enable_apis          = false
+environment          = "blue"
+invokers             = { api = ["group:shop@example.com"] }
+labels               = { team = "shop" }
+liveness_probes      = true
+network              = { network = "shared", subnetwork = "apps", egress = "ALL_TRAFFIC" }
+project_number       = "987654321098"
+public_access        = "unchecked"
+"""
+
+
+@pytest.mark.slow
+def test_every_value_that_a_user_may_set_passes(own: Path, google: Provider) -> None:
+    (own / "infra" / "terraform.tfvars").write_text(VALUES)
+    (own / "infra" / "images.auto.tfvars.json").write_text(json.dumps({"images": {"api": f"x/api:1@{DIGEST}"}}))
+    (own / "infra" / "extra.tf").write_text('resource "google_compute_network" "egress_too" {\n  name = "mine"\n}\n')
+    result = plan_check(own, google, traffic='{"api":{"orders-api-00041-abc":90}}')
+    assert result.returncode == 0, result.stdout + result.stderr
+    plan = (own / "infra" / ".offline" / "infra" / "plan.json").read_text()
+    for value in ("deployment.environment.name=blue", "orders-api-00041-abc", '"subnetwork":"apps"', '"mine"'):
+        assert value in plan, "the plan has the values"
 
 
 @pytest.mark.slow

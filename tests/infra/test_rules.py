@@ -100,24 +100,31 @@ def test_what_is_right_is_refused_by_neither(rendered: Path, tmp_path: Path, pla
     replace(planner, variables=variables).must("plan", "-input=false", "-lock=false")
 
 
-VARIABLES = {
-    "project_id": ("123456789", "set the project's id in infra/terraform.tfvars"),
-    "environment": ("Prod=1,", "use up to 30 lower-case letters"),
-    "images": ('{"api":"x/api:latest"}', "a tag other than latest"),
-    "invokers": ('{"api":["allUsers"]}', "whom everybody may call says `access: public`"),
-    "public_access": ("everybody", "use allUsers or unchecked"),
-    "collector_image": ("otelcol-google:0.143.0", "name version 0.156.1 or newer"),
-    "collector_memory_mib": ("64", "at least 128"),
-    "collector_cpu": ("1.5", "use 1, 2 or a value from 0.08"),
-    "network": ('{"network":"n","subnetwork":"s","egress":"SOME"}', "use ALL_TRAFFIC or PRIVATE_RANGES_ONLY"),
-    "traffic": ('{"api":{"a":60,"b":60}}', "make at most 100 for each service"),
-}
+VARIABLES = [
+    ("project_id", "123456789", "set the project's id in infra/terraform.tfvars"),
+    ("environment", "Prod=1,", "use up to 30 lower-case letters"),
+    ("images", '{"api":"x/api:latest"}', "a tag other than latest"),
+    ("invokers", '{"api":["allUsers"]}', "whom everybody may call says `access: public`"),
+    (
+        "invokers",
+        '{"apis":["group:shop@example.com"]}',
+        "invokers: apis: no such service in topology.yaml, which has api",
+    ),
+    ("public_access", "everybody", "use allUsers or unchecked"),
+    ("collector_image", "otelcol-google:0.143.0", "name version 0.156.1 or newer"),
+    ("collector_memory_mib", "64", "at least 128"),
+    ("collector_cpu", "1.5", "use 1, 2 or a value from 0.08"),
+    ("network", '{"network":"n","subnetwork":"s","egress":"SOME"}', "use ALL_TRAFFIC or PRIVATE_RANGES_ONLY"),
+    ("traffic", '{"api":{"a":60,"b":60}}', "make at most 100 for each service"),
+    ("traffic", '{"shop-api":{"a":60}}', "traffic: shop-api: no such service in topology.yaml, which has api"),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VARIABLES)
-def test_a_wrong_variable_is_refused_in_words(planner: Terraform, tmp_path: Path, name: str) -> None:
-    value, reason = VARIABLES[name]
+@pytest.mark.parametrize(("name", "value", "reason"), VARIABLES)
+def test_a_wrong_variable_is_refused_in_words(
+    planner: Terraform, tmp_path: Path, name: str, value: str, reason: str
+) -> None:
     variables = {**planner.variables, **Case().written(tmp_path), name: value}
     result = replace(planner, variables=variables).run("plan", "-input=false", "-lock=false")
     assert result.code == 1

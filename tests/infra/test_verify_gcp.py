@@ -100,8 +100,8 @@ def test_a_port_of_the_sidecar_is_noticed() -> None:
 
 
 def lines(ended: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
-    found = [{"probe": name, "event": "SIGTERM", "time": began} for name, (began, _) in ended.items()]
-    return found + [{"probe": name, "event": "alive", "time": last} for name, (_, last) in ended.items()]
+    found = [{"probe": name, "event": "SIGTERM", "at": began} for name, (began, _) in ended.items()]
+    return found + [{"probe": name, "event": "alive", "at": last} for name, (_, last) in ended.items()]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ DIMENSIONS: Final[dict[str, tuple[str, ...]]] = {
     "protocol": ("http", "grpc"),
     "services": ("one", "many"),
 }
+NETWORK: Final = '{"network":"shared","subnetwork":"apps"}'
 OTHER: Final = "https://otlp.example:4318"
 EXPORTS: Final[dict[str, dict[str, Any]]] = {
     "sidecar": {"exporter": "sidecar", "backend": "google"},
@@ -108,7 +109,10 @@ def written(data: dict[str, Any], folder: Path) -> dict[str, str]:
     file = folder / "topology.yaml"
     file.write_text(json.dumps(data))
     images = {name: f"{IMAGES}{name}@{DIGEST}" for name in data["services"]}
-    return {"topology_file": str(file), "images": json.dumps(images)}
+    internal = any(service and service.get("ingress") == "internal" for service in data["services"].values())
+    # The network that would be made has no way to another back end than Google's.
+    network = {"network": NETWORK} if internal and data.get("backend", "google") != "google" else {}
+    return {"topology_file": str(file), "images": json.dumps(images), **network}
 
 
 ALL: Final = [Case(*values) for values in itertools.product(*DIMENSIONS.values())]

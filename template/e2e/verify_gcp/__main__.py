@@ -121,7 +121,7 @@ def ending(console: Console, project: str, place: list[str]) -> list[Finding]:
     while time.monotonic() < end and len({line["probe"] for line in lines}) < len(("app", "sidecar")):
         time.sleep(10)
         read = gcloud("logging", "read", query, f"--project={project}", "--freshness=10m", "--format=json")
-        lines = sorted((entry["jsonPayload"] for entry in json.loads(read or "[]")), key=lambda line: line["time"])
+        lines = sorted((entry["jsonPayload"] for entry in json.loads(read or "[]")), key=lambda line: line["at"])
     return list(judge_end(lines))
 
 

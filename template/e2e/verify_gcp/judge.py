@@ -101,8 +101,8 @@ def judge_cpu(ticks: Sequence[float], idle_from: float, idle_to: float, *, sidec
 
 def judge_end(lines: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Judge the lines that the containers wrote while they were ended."""
-    terms = {str(line["probe"]): float(line["time"]) for line in lines if line.get("event") == "SIGTERM"}
-    last = {str(line["probe"]): float(line["time"]) for line in lines if "event" in line}
+    terms = {str(line["probe"]): float(line["at"]) for line in lines if line.get("event") == "SIGTERM"}
+    last = {str(line["probe"]): float(line["at"]) for line in lines if "event" in line}
     apart = max(terms.values()) - min(terms.values()) if terms else float("nan")
     at_once = len(terms) == len({str(line["probe"]) for line in lines}) and apart < 1
     yield Finding(rules.SIGTERM, at_once, f"SIGTERM came to {sorted(terms)}, {apart:.2f} s apart")

@@ -25,7 +25,7 @@ ticks: list[float] = []
 
 def say(**fields: Any) -> None:
     """Write one JSON line."""
-    sys.stdout.write(json.dumps({"probe": NAME, "time": time.time(), **fields}) + "\n")
+    sys.stdout.write(json.dumps({"probe": NAME, "at": time.time(), **fields}) + "\n")
     sys.stdout.flush()
 
 

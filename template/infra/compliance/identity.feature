@@ -5,6 +5,11 @@ Feature: Every identity has the least rights
     Given I have google_cloud_run_v2_service defined
     Then no two services share an account, and none uses the default one
 
+  @noskip
+  Scenario: Rights are granted member by member, where they are read
+    Given I have google_service_account defined
+    Then no right is granted by other resources than those that the next scenarios read
+
   Scenario: Rights in the project are those to write traces, and no more
     Given I have google_project_iam_member defined
     Then every role in the project is the one to write traces, or listed in own-project-roles.txt

@@ -181,6 +181,25 @@ run "a_network_that_exists_is_used" {
   }
 }
 
+run "spans_need_a_way_to_another_back_end" {
+  command = plan
+  variables { topology_file = "tests/fixtures/inside.yaml" }
+  expect_failures = [google_compute_subnetwork.egress]
+}
+
+run "cloud_nat_is_a_way_to_another_back_end" {
+  command = plan
+  variables {
+    topology_file = "tests/fixtures/inside.yaml"
+    network       = { network = "shared", subnetwork = "apps" }
+  }
+
+  assert {
+    condition     = local.egress["api"].network == "shared"
+    error_message = "egress: ${jsonencode(local.egress)}"
+  }
+}
+
 run "all_users_can_be_done_without" {
   command = plan
   variables {

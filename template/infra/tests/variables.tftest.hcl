@@ -34,6 +34,12 @@ run "invokers" {
   expect_failures = [var.invokers]
 }
 
+run "invokers_of_no_service" {
+  command = plan
+  variables { invokers = { apis = ["group:shop@example.com"] } }
+  expect_failures = [var.invokers]
+}
+
 run "public_access" {
   command = plan
   variables { public_access = "everybody" }
@@ -67,5 +73,11 @@ run "network" {
 run "traffic" {
   command = plan
   variables { traffic = { api = { a = 60, b = 60 } } }
+  expect_failures = [var.traffic]
+}
+
+run "traffic_of_no_service" {
+  command = plan
+  variables { traffic = { a-api = { a = 60 } } }
   expect_failures = [var.traffic]
 }

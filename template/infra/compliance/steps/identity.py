@@ -13,6 +13,12 @@ from plan import after, applications, fail, first, plain, secrets, services, top
 
 TRACES = "roles/telemetry.tracesWriter"
 EVERYBODY = ("allUsers", "allAuthenticatedUsers")
+# Other ways to grant what the steps below judge, member by member. A binding or a policy also takes rights away.
+NOT_BY_MEMBER = (
+    *(f"{on}_iam_{way}" for on in ("google_project", "google_cloud_run_v2_service") for way in ("binding", "policy")),
+    *(f"google_secret_manager_secret_iam_{way}" for way in ("binding", "policy")),
+    *(f"google_cloud_run_service_iam_{way}" for way in ("binding", "policy", "member")),
+)
 LOOKS_SECRET = re.compile(r"(?i)(password|passwd|secret|token|api_?key|private_?key|credential)")
 
 
@@ -36,6 +42,14 @@ def project_roles(step: Any) -> None:
             fail(step, f"{address} gives {grant['role']} in the whole project to {grant['member']}")
         if grant["role"] == TRACES and grant["member"] not in set(map(account, services())):
             fail(step, f"{address} gives {grant['role']} to {grant['member']}, which is no service's account")
+
+
+@then("no right is granted by other resources than those that the next scenarios read")
+def by_member(step: Any) -> None:
+    for kind in NOT_BY_MEMBER:
+        member = f"{kind.rpartition('_')[0]}_member".replace("cloud_run_service", "cloud_run_v2_service")
+        for address in after(kind):
+            fail(step, f"{address} grants rights that no check reads: use {member}")
 
 
 @then("exactly the services that send to Google may write traces")
