@@ -35,7 +35,10 @@ LATE_SPANS = {"content-length": 1}
 """Of these, how many start after the last byte has left: no rule can deliver them before it."""
 
 shapes_of_responses = pytest.mark.parametrize("shape", SHAPES)
-middleware = pytest.mark.parametrize("environment", [{}, {"WITH_MIDDLEWARE": "1"}], ids=["bare", "middleware"])
+middleware = pytest.mark.parametrize(
+    "environment",
+    [pytest.param({}, id="bare"), pytest.param({"WITH_MIDDLEWARE": "1"}, id="middleware", marks=pytest.mark.slow)],
+)
 
 
 def lost(run: CloudRun, journal: Journal) -> list[str]:
