@@ -77,7 +77,10 @@ def check_carried(carried: Mapping[str, str], *, baggage: bool) -> None:
     assert TRACESTATE.fullmatch(carried.get("tracestate", "")), carried
 
 
-@pytest.mark.parametrize("trusted", ["true", "false"], ids=["trusts its callers", "public"])
+@pytest.mark.parametrize(
+    "trusted",
+    [pytest.param("true", id="trusts its callers", marks=pytest.mark.slow), pytest.param("false", id="public")],
+)
 @pytest.mark.parametrize(
     "cases", [pytest.param(300, id="300 cases"), pytest.param(10_000, id="10000 cases", marks=pytest.mark.slow)]
 )

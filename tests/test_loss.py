@@ -71,7 +71,10 @@ def test_nothing_is_lost_when_the_cpu_goes_after_each_response(
     assert sum(run.span_ids().values()) >= expected
 
 
-@pytest.mark.parametrize("slow", [0, SLOW], ids=["fast back end", "slow back end"])
+@pytest.mark.parametrize(
+    "slow",
+    [pytest.param(0, id="fast back end"), pytest.param(SLOW, id="slow back end", marks=pytest.mark.slow)],
+)
 @middleware
 @pytest.mark.parametrize("shape", ["plain", "sync", "chunked", "streamed"])
 def test_nothing_is_lost_when_the_cpu_goes_after_a_burst(

@@ -137,7 +137,14 @@ def test_an_end_point_that_is_no_url_is_refused(tmp_path: Path, url: str) -> Non
     assert not (tmp_path / "p").exists()
 
 
-@pytest.mark.parametrize("url", ["https://otlp.example.com", "http://[::1]:4318/otlp", "https://a.b/c?d=e"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://otlp.example.com",
+        pytest.param("http://[::1]:4318/otlp", marks=pytest.mark.slow),
+        pytest.param("https://a.b/c?d=e", marks=pytest.mark.slow),
+    ],
+)
 def test_another_back_end_reaches_the_topology(tmp_path: Path, url: str) -> None:
     assert render(tmp_path / "p", *OTHER, "-d", f"otlp_endpoint={url}").returncode == 0
     topology = yaml.safe_load((tmp_path / "p" / "topology.yaml").read_text())

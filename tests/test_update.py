@@ -154,6 +154,7 @@ def test_what_the_user_deleted_does_not_come_back(old: Path, deleted: str) -> No
     assert (old / "services" / "api" / "app" / "main.py").exists()
 
 
+@pytest.mark.slow
 def test_an_edited_file_survives_when_all_files_beside_its_folder_are_gone(old: Path) -> None:
     service = old / "services" / "api"
     for path in list(service.iterdir()):
