@@ -75,12 +75,12 @@ func load(arguments []string) error {
 	seconds := time.Since(started).Seconds()
 	timer.Stop()
 
-	latencies, err := successes(&output)
+	latencies, others, err := successes(&output)
 	if err != nil {
 		return err
 	}
 	if len(latencies) == 0 {
-		return fmt.Errorf("none of %d requests to %s was answered with 200", sent.Load(), *url)
+		return fmt.Errorf("none of %d requests to %s was answered with 200; by status: %v", sent.Load(), *url, others)
 	}
 	slices.Sort(latencies)
 	at := func(share float64) float64 { return latencies[int(share*float64(len(latencies)-1))] }
@@ -111,21 +111,25 @@ func request(url string, body []byte) (*http.Request, error) {
 // answered makes hey print what each answer took, in seconds, and its status; its own tables round to 0.1 ms.
 const answered = "{{ range $i, $seconds := .Lats }}{{ $seconds }} {{ index $.StatusCodes $i }}\n{{ end }}"
 
-// successes returns the seconds that each request took that was answered with 200.
-func successes(lines io.Reader) ([]float64, error) {
+// successes returns the seconds that each request took that was answered with 200, and the number of other answers by
+// status.
+func successes(lines io.Reader) ([]float64, map[int]int, error) {
 	var latencies []float64
+	others := map[int]int{}
 	for {
 		var seconds float64
 		var status int
 		_, err := fmt.Fscan(lines, &seconds, &status)
 		if errors.Is(err, io.EOF) {
-			return latencies, nil
+			return latencies, others, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read results: %w", err)
+			return nil, nil, fmt.Errorf("read results: %w", err)
 		}
 		if status == http.StatusOK {
 			latencies = append(latencies, seconds)
+		} else {
+			others[status]++
 		}
 	}
 }
