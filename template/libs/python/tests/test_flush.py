@@ -39,7 +39,12 @@ class Service:
     async def request(self, name: str) -> None:
         self.flush.request_started()
         self.span(name)
-        await self.flush.request_finished()
+        await end_request(self.flush)
+
+
+async def end_request(flush: FlushProcessor, *, hold: bool = True) -> None:
+    if flush.request_ended(hold=hold):
+        await flush.hold()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -74,7 +79,7 @@ def test_a_response_with_nothing_to_deliver_does_not_wait() -> None:
     async def test() -> None:
         service = Service()
         service.flush.request_started()
-        await service.flush.request_finished()
+        await end_request(service.flush)
         assert service.recorder.batches == []
 
     run(test)
@@ -90,7 +95,7 @@ def test_a_newcomer_frees_the_waiting_response_and_takes_its_duty_over() -> None
         await asyncio.wait_for(first, LONG)
         assert service.recorder.names == []
         service.span("second")
-        second = asyncio.create_task(service.flush.request_finished())
+        second = asyncio.create_task(end_request(service.flush))
         await asyncio.sleep(0)
         assert not second.done()
         service.recorder.release()
@@ -214,7 +219,7 @@ def test_spans_that_end_in_other_threads_are_delivered_too() -> None:
         service = Service()
         service.flush.request_started()
         await asyncio.gather(*(asyncio.to_thread(service.span, "thread") for _ in range(50)))
-        await service.flush.request_finished()
+        await end_request(service.flush)
         assert service.recorder.names == ["thread"] * 50
 
     run(test)
@@ -253,7 +258,7 @@ def test_a_response_that_is_over_already_starts_the_export_and_does_not_wait() -
         service.recorder.hold()
         service.flush.request_started()
         service.span("a")
-        await asyncio.wait_for(service.flush.request_finished(hold=False), LONG)
+        await asyncio.wait_for(end_request(service.flush, hold=False), LONG)
         await until(service.recorder.began.is_set)
         service.recorder.release()
         await service.flush.drain(LONG)
@@ -339,7 +344,7 @@ def test_an_event_loop_that_ended_during_an_export_holds_nobody_up() -> None:
 
     async def test() -> None:
         service.flush.request_started()
-        await asyncio.wait_for(service.flush.request_finished(), LONG)
+        await asyncio.wait_for(end_request(service.flush), LONG)
         await service.request("new loop")
         await service.flush.drain(LONG)
         assert sorted(service.recorder.names) == ["new loop", "old loop"]
@@ -355,7 +360,7 @@ def test_drain_lets_running_requests_end_and_counts_what_ends_later(caplog: pyte
         await asyncio.sleep(0)
         service.span("of a running request")
         assert not draining.done()
-        await service.flush.request_finished()
+        await end_request(service.flush)
         await asyncio.wait_for(draining, LONG)
         assert service.recorder.names == ["of a running request"]
         service.span("too late")

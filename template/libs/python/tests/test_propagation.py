@@ -11,18 +11,20 @@ from opentelemetry.trace import set_span_in_context
 from recorder import Recorder
 from vectors import vectors
 
-from tracerun.propagation import READ_HEADERS, TracePropagator, raw_headers
-from tracerun.server_span import ServerSpan
+from tracerun import trace_ids as ids
+from tracerun.propagation import READ_HEADERS, TracePropagator, incoming_in, raw_headers
 from tracerun.settings import Settings
 from tracerun.telemetry import build
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from opentelemetry.sdk.trace import ReadableSpan
 
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3]")
 
 
-def asgi_scope(headers: dict[str, Any]) -> dict[str, Any]:
+def asgi_scope(headers: Mapping[str, Any]) -> dict[str, Any]:
     raw = [
         (name.encode(), value.encode("latin-1"))
         for name, values in headers.items()
@@ -31,24 +33,30 @@ def asgi_scope(headers: dict[str, Any]) -> dict[str, Any]:
     return {"type": "http", "method": "GET", "path": "/", "http_version": "1.1", "headers": raw}
 
 
-def server_span(case: dict[str, Any], ratio: float) -> ReadableSpan | None:
+def server_span(case: dict[str, Any], ratio: float, *, keep_errors: bool = True) -> ReadableSpan | None:
     """Return the SERVER span that a service makes of the case's headers, if it is kept."""
     recorder = Recorder()
     settings = Settings(
-        ratio=ratio, trust_callers=case.get("trust", False), google_backend=case.get("backend", "google") == "google"
+        ratio=ratio,
+        keep_errors=keep_errors,
+        keep_slower_than=0,
+        trust_callers=case.get("trust", False),
+        google_backend=case.get("backend", "google") == "google",
     )
     telemetry = build(settings, lambda: recorder)
-    assert telemetry.provider is not None
+    assert telemetry.spans is not None
     assert telemetry.flush is not None
-    ServerSpan(telemetry.provider.get_tracer("test"), telemetry.propagator, asgi_scope(case["headers"])).end()
+    telemetry.spans.start(asgi_scope(case["headers"])).end()
     telemetry.flush.force_flush()
     return recorder.spans[0] if recorder.spans else None
 
 
+@pytest.mark.parametrize("keep_errors", [True, False], ids=["errors kept", "errors not kept"])
 @pytest.mark.parametrize("case", vectors("propagation")["cases"], ids=lambda case: case["name"])
-def test_headers_mean_the_same_in_every_language(case: dict[str, Any]) -> None:
+def test_headers_mean_the_same_in_every_language(case: dict[str, Any], keep_errors: bool) -> None:
     expected = case["expect"]
-    at_one, at_zero = server_span(case, 1.0), server_span(case, 0.0)
+    at_one = server_span(case, 1.0, keep_errors=keep_errors)
+    at_zero = server_span(case, 0.0, keep_errors=keep_errors)
     if expected["trusted"]:
         assert (at_one is not None) is expected["kept"]
         assert (at_zero is not None) is expected["kept"]
@@ -118,3 +126,64 @@ def test_no_header_raises_or_leads_to_a_malformed_one(headers: dict[str, list[st
     propagator.inject(sent, context)
     for name in ("traceparent", "original-traceparent"):
         assert name not in sent or TRACEPARENT.fullmatch(sent[name])
+
+
+well_formed = st.builds(
+    "00-{}-{}-{:02x}".format,
+    st.sampled_from(["4b" * 16, "a" * 32]),
+    st.sampled_from(["00f067aa0ba902b7", "f" * 16]),
+    st.integers(0, 255),
+)
+plain = st.fixed_dictionaries(
+    {"traceparent": st.tuples(well_formed)}, optional={"original-traceparent": st.tuples(well_formed)}
+)
+mixed = st.fixed_dictionaries(
+    {"traceparent": st.tuples(well_formed)},
+    optional={
+        "original-traceparent": st.tuples(well_formed | values),
+        "x-cloud-trace-context": st.tuples(values),
+        "tracestate": st.tuples(values | st.just("vendor=value")),
+        "baggage": st.tuples(values | st.just("tenant=blue")),
+        "accept": st.tuples(values),
+    },
+)
+wild = st.dictionaries(st.sampled_from(sorted(READ_HEADERS)), st.lists(values | well_formed, min_size=1, max_size=2))
+header_lists = plain | mixed | wild
+
+
+@given(header_lists, st.booleans(), st.booleans())
+def test_plain_headers_mean_what_the_official_propagators_say(
+    headers: Mapping[str, Sequence[str]], trust: bool, google: bool
+) -> None:
+    propagator = TracePropagator(trust_callers=trust, google_backend=google)
+    expected = propagator.extract({name: list(found) for name, found in headers.items()}, getter=raw_headers)
+    incoming, context = propagator.read(asgi_scope(headers)["headers"])
+    official = incoming_in(expected)
+    assert (incoming and incoming._replace(trace_state=None)) == (official and official._replace(trace_state=None))
+    assert dict(incoming.trace_state or {} if incoming else {}) == dict(official.trace_state or {} if official else {})
+    assert baggage.get_all(context) == baggage.get_all(expected)
+
+
+@given(header_lists, st.booleans())
+def test_a_dropped_span_has_the_ids_that_the_sdk_would_give_it(
+    headers: Mapping[str, Sequence[str]], trust: bool
+) -> None:
+    telemetry = build(Settings(ratio=0, keep_errors=False, keep_slower_than=0, trust_callers=trust), Recorder)
+    assert telemetry.spans is not None
+    assert telemetry.provider is not None
+    scope = asgi_scope(headers)
+    incoming, context = telemetry.propagator.read(scope["headers"])
+    if incoming is None:
+        return
+    adopted = ids.adopt(incoming)
+    span = telemetry.provider.get_tracer("test").start_span("GET", incoming.put_into(context))
+    ids.release(adopted)
+    official = span.get_span_context()
+    ours = telemetry.spans.start(scope).span_context
+    assert ours.span_id != official.span_id
+    assert (ours.trace_id, ours.trace_flags, ours.is_remote, ours.trace_state.to_header()) == (
+        official.trace_id,
+        official.trace_flags,
+        official.is_remote,
+        official.trace_state.to_header(),
+    )

@@ -147,23 +147,27 @@ class FlushProcessor(SpanProcessor):
             self._interrupted = True
             self._release()
 
-    async def request_finished(self, *, hold: bool = True) -> None:
-        """End an active request; returns when its last byte may leave.
+    def request_ended(self, *, hold: bool = True) -> bool:
+        """End an active request; tell whether its last byte must wait for `hold`.
 
         With `hold` false the response is over already (the client left): the export starts, nothing waits.
         """
         if asyncio.get_running_loop() is not self._loop:  # another server has taken over in this process
-            return
+            return False
         self._active = max(self._active - 1, 0)
         if self._draining:
             self._release()
-            return
+            return False
         if self._active or not self._pending():
-            return
-        if not (hold and self._on_idle):
-            if self._ready():
-                self._export()
-            return
+            return False
+        if hold and self._on_idle:
+            return True
+        if self._ready():
+            self._export()
+        return False
+
+    async def hold(self) -> None:
+        """Return when the last byte of the request that has just ended may leave."""
         if not self._in_flight and self._ready():
             for _ in range(_TURNS):
                 await asyncio.sleep(0)

@@ -6,6 +6,7 @@ The SDK's own limits count characters, and of attribute values only, so a span i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
@@ -95,9 +96,15 @@ def _weight(attributes: Mapping[str, AnyValue] | None) -> tuple[int, int]:
     if not attributes:
         return 0, 0
     size = 0
-    for value in attributes.values():
+    plain = as_dict(attributes)
+    for value in plain.values():
         size += len(value) if isinstance(value, (str, bytes)) else _ATTRIBUTE_BYTES
-    return size, len(attributes)
+    return size, len(plain)
+
+
+def as_dict(attributes: Mapping[str, AnyValue]) -> Mapping[str, AnyValue]:
+    """Return `attributes`, as a dict if they are an ended span's: those are slow to go through one by one."""
+    return attributes.copy() if isinstance(attributes, MappingProxyType) else attributes
 
 
 def _fits(text: str, limit: int) -> bool:

@@ -21,17 +21,16 @@ from opentelemetry import context
 from tracerun.quiet import OncePerMinute
 from tracerun.request_log import RequestLog
 from tracerun.response_progress import ResponseProgress
-from tracerun.server_span import ServerSpan
 from tracerun.settings import HEALTH_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    from opentelemetry.trace import SpanContext, Tracer
+    from opentelemetry.trace import SpanContext
 
     from tracerun.flush import FlushProcessor
     from tracerun.keep import KeepProcessor
-    from tracerun.propagation import TracePropagator
+    from tracerun.server_span import ServerSpan, ServerSpans
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -49,18 +48,12 @@ class TraceMiddleware:
     """Wraps an ASGI application; put it outermost, so that every response passes it. Probes pass untraced."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        tracer: Tracer,
-        propagator: TracePropagator,
-        flush: FlushProcessor,
-        keep: KeepProcessor | None = None,
+        self, app: ASGIApp, spans: ServerSpans, flush: FlushProcessor, keep: KeepProcessor | None = None
     ) -> None:
         self._app = app
-        self._keep = keep
-        self._tracer = tracer
-        self._propagator = propagator
+        self._spans = spans
         self._flush = flush
+        self._keep = keep
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -74,19 +67,22 @@ class TraceMiddleware:
             return
         self._flush.request_started()
         try:
-            exchange = _Exchange(self, ServerSpan(self._tracer, self._propagator, scope), scope, send)
+            span = self._spans.start(scope)
         except Exception:  # noqa: BLE001 (tracing is never in the way of a request)
             _log.warning("a request is not traced", exc_info=True)
             await self._untraced(scope, receive, send)
             return
-        token = context.attach(exchange.span.context)
+        exchange = _Exchange(self, span, scope, send)
+        token = context.attach(span.context)
         try:
             await self._app(scope, receive, exchange.send)
         except BaseException as error:
-            await exchange.broken_off(error)
+            if not exchange.complete:
+                await exchange.broken_off(error)
             raise
         else:
-            await exchange.broken_off()
+            if not exchange.complete:
+                await exchange.broken_off()
         finally:
             context.detach(token)
 
@@ -94,13 +90,24 @@ class TraceMiddleware:
         try:
             await self._app(scope, receive, send)
         finally:
-            await self.finish(hold=False)
+            self._flush.request_ended(hold=False)
 
-    async def finish(self, *, hold: bool) -> None:
-        """End a request; see `FlushProcessor.request_finished`."""
-        await self._flush.request_finished(hold=hold)
+    def end(self, exchange: _Exchange, error: BaseException | None, *, hold: bool) -> bool:
+        """End the span of a request and the request; tell whether its last byte must wait for `deliver`."""
+        span = exchange.span
+        try:
+            error = span.end(exchange.progress.status, error)
+            kept = self._is_kept(span.span_context)
+            exchange.log.ended(exchange.progress.status, span.span_context, error, kept=kept)
+        finally:
+            must_wait = self._flush.request_ended(hold=hold)
+        return must_wait
 
-    def kept(self, span: SpanContext) -> bool:
+    async def deliver(self) -> None:
+        """Return when the last byte of a request that had to wait may leave."""
+        await self._flush.hold()
+
+    def _is_kept(self, span: SpanContext) -> bool:
         """Tell, once, whether the local trace that began with `span`, which has ended, is kept."""
         return span.trace_flags.sampled or (self._keep is not None and self._keep.was_kept(span.span_id))
 
@@ -108,44 +115,40 @@ class TraceMiddleware:
 class _Exchange:
     """One request and its response, or one WebSocket."""
 
-    __slots__ = ("_complete", "_log", "_middleware", "_progress", "_send", "_websocket", "span")
+    __slots__ = ("_middleware", "_send", "_websocket", "complete", "log", "progress", "span")
 
     def __init__(self, middleware: TraceMiddleware, span: ServerSpan, scope: Scope, send: Send) -> None:
         self.span = span
+        self.complete = False
+        self.log = RequestLog(scope)
+        self.progress = ResponseProgress(scope.get("method", "GET"))
         self._middleware = middleware
-        self._log = RequestLog(scope)
         self._send = send
-        self._complete = False
         self._websocket = scope["type"] == "websocket"
-        self._progress = ResponseProgress(scope.get("method", "GET"))
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Pass `message` on; the one that completes the response leaves once its spans are delivered."""
-        if not self._complete and self._completes(message):
-            await self._end(None, hold=True)
-        await self._send(message)
+        if not self.complete and self._completes(message):
+            self.complete = True
+            if self._middleware.end(self, None, hold=True):
+                return self._send_delivered(message)
+        return self._send(message)
 
-    async def _end(self, error: BaseException | None, *, hold: bool) -> None:
-        self._complete = True
-        status = self._progress.status
-        try:
-            error = self.span.end(status, error)
-            span = self.span.span_context
-            self._log.ended(status, span, error, kept=self._middleware.kept(span))
-        finally:
-            await self._middleware.finish(hold=hold)
+    async def _send_delivered(self, message: Message) -> None:
+        await self._middleware.deliver()
+        await self._send(message)
 
     def _completes(self, message: Message) -> bool:
         kind = message["type"]
         if not self._websocket:
-            return self._progress.completes(message)
+            return self.progress.completes(message)
         if kind == "websocket.accept":
-            self._progress.status = HTTPStatus.SWITCHING_PROTOCOLS
+            self.progress.status = HTTPStatus.SWITCHING_PROTOCOLS
             return False
         if kind == "websocket.close":
-            self._progress.status = self._progress.status or HTTPStatus.FORBIDDEN
+            self.progress.status = self.progress.status or HTTPStatus.FORBIDDEN
             return True
-        return kind.startswith("websocket.http.response.") and self._progress.completes(
+        return kind.startswith("websocket.http.response.") and self.progress.completes(
             {**message, "type": kind.removeprefix("websocket.")}
         )
 
@@ -154,14 +157,14 @@ class _Exchange:
 
         Where nothing has been sent yet the server answers with a 500 of its own, which waits.
         """
-        if self._complete:
-            return
+        self.complete = True
         if error is not None and _is_normal_close(error):
             error = None
-        unanswered = not (self._websocket or self._progress.status or isinstance(error, asyncio.CancelledError))
+        unanswered = not (self._websocket or self.progress.status or isinstance(error, asyncio.CancelledError))
         if unanswered:
-            self._progress.status = HTTPStatus.INTERNAL_SERVER_ERROR
-        await self._end(error, hold=unanswered)
+            self.progress.status = HTTPStatus.INTERNAL_SERVER_ERROR
+        if self._middleware.end(self, error, hold=unanswered):
+            await self._middleware.deliver()
 
 
 def _is_normal_close(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from tracerun.limits import KEY_BYTES, within_limits
+from tracerun.limits import KEY_BYTES, as_dict, within_limits
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -115,7 +115,8 @@ def _link(link: Link) -> bytes:
 def _attributes(tag: bytes, attributes: Mapping[str, Any] | None) -> bytes:
     if not attributes:
         return b""
-    return b"".join([_field(tag, _key(key) + _field(b"\x12", _value(value))) for key, value in attributes.items()])
+    pairs = as_dict(attributes).items()
+    return b"".join([_field(tag, _key(key) + _field(b"\x12", _value(value))) for key, value in pairs])
 
 
 @lru_cache(maxsize=1024)

@@ -7,8 +7,8 @@ untouched. A service that trusts its callers takes the parent from the copy, if 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, create_key, get_value, set_value
@@ -31,7 +31,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from opentelemetry.trace import TraceState
 
@@ -44,19 +44,23 @@ BAGGAGE: Final = "baggage"
 READ_HEADERS: Final = frozenset({TRACEPARENT, TRACESTATE, ORIGINAL_TRACEPARENT, X_CLOUD_TRACE_CONTEXT, BAGGAGE})
 """Names of the headers that `TracePropagator` reads."""
 
+_READ: Final = {name.encode(): name for name in READ_HEADERS}
+_RARE: Final = frozenset({TRACESTATE.encode(), BAGGAGE.encode()})
+_VERSION_0: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+
 # Sampled (bit 0) and random (bit 1) are all that W3C Trace Context level 2 defines; senders may set others.
 _KNOWN_FLAGS: Final = 0x03
 
 _LONGEST_CLOUD_TRACE: Final = 80
 
 _INCOMING: Final = create_key("tracerun-incoming")
+_NOTHING: Final = Context()
 _w3c: Final = TraceContextTextMapPropagator()
 _cloud: Final = CloudTraceOneWayPropagator()
 _baggage: Final = W3CBaggagePropagator()
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """What the headers of one request say, made safe."""
 
     trace_id: int
@@ -67,10 +71,17 @@ class Incoming:
     """The parent is a span of a trusted caller, whose sampling decision counts."""
     trace_state: TraceState | None
     """The sender's tracestate, handed on unchanged."""
+    parent: SpanContext | None
+    """The span that caused the request, if it is one that can be seen where the trace is read."""
+
+    def put_into(self, context: Context) -> Context:
+        """Return `context` with all this, for a sampler, and with the parent as its current span."""
+        context = set_value(_INCOMING, self, context)
+        return context if self.parent is None else set_span_in_context(NonRecordingSpan(self.parent), context)
 
 
 def incoming_in(context: Context | None) -> Incoming | None:
-    """Return what `TracePropagator.extract` left in `context`, if it was used."""
+    """Return what `Incoming.put_into` left in `context`, if it did."""
     value = get_value(_INCOMING, context)
     return value if isinstance(value, Incoming) else None
 
@@ -97,23 +108,59 @@ class TracePropagator(TextMapPropagator):
     ) -> Context:
         """Return `context` with the remote parent, if there is one, and an `Incoming`. Never raises on any header."""
         context = Context() if context is None else context
+        incoming = self._incoming(carrier, getter)
+        return context if incoming is None else incoming.put_into(self._with_baggage(context, carrier, getter))
+
+    def read(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Incoming | None, Context]:
+        """Return what the headers of an ASGI request say, and a context with the baggage that counts.
+
+        It is what `extract` finds, which asks OpenTelemetry's propagators; a plain `traceparent`, which is nearly all
+        there is, is read without them in a fraction of the time.
+        """
+        found: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name in _READ:
+                if name in found or name in _RARE:
+                    return self._read_any(headers)
+                found[name] = value
+        if not found:
+            return None, _NOTHING
+        platform = _version_0(found.get(b"traceparent"))
+        if platform is None:
+            return self._read_any(headers)
+        trace_id, _, flags = platform
+        parent, trusted = None, False
+        if self._trust_callers and b"original-traceparent" in found:
+            original = _version_0(found[b"original-traceparent"])
+            if original is None:
+                return self._read_any(headers)
+            if original[0] == trace_id:
+                parent, trusted = _remote(*original), True
+        if parent is None and self._google_backend and flags & TraceFlags.SAMPLED:
+            parent = _remote(*platform)
+        return Incoming(trace_id, flags & TraceFlags.RANDOM_TRACE_ID != 0, trusted, None, parent), _NOTHING
+
+    def _read_any(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Incoming | None, Context]:
+        carrier: dict[str, list[str]] = {}
+        for name, value in headers:
+            if name in _READ:
+                carrier.setdefault(_READ[name], []).append(value.decode("latin-1"))
+        incoming = self._incoming(carrier, raw_headers)
+        return incoming, _NOTHING if incoming is None else self._with_baggage(_NOTHING, carrier, raw_headers)
+
+    def _incoming(self, carrier: CarrierT, getter: Getter[CarrierT]) -> Incoming | None:
         platform = _platform_context(carrier, getter)
         if platform is None:
-            return context
-        original = _original_parent(carrier, getter, platform) if self._trust_callers else None
-        incoming = Incoming(
-            platform.trace_id,
-            platform.trace_flags.random_trace_id,
-            original is not None,
-            platform.trace_state,
-        )
-        context = set_value(_INCOMING, incoming, context)
-        if self._trust_callers:
-            context = _baggage.extract(carrier, context, getter)
-        parent = original
+            return None
+        parent = _original_parent(carrier, getter, platform) if self._trust_callers else None
+        trusted = parent is not None
         if parent is None and self._google_backend and platform.trace_flags.sampled:
             parent = platform
-        return context if parent is None else set_span_in_context(NonRecordingSpan(parent), context)
+        random = platform.trace_flags.random_trace_id
+        return Incoming(platform.trace_id, random, trusted, platform.trace_state, parent)
+
+    def _with_baggage(self, context: Context, carrier: CarrierT, getter: Getter[CarrierT]) -> Context:
+        return _baggage.extract(carrier, context, getter) if self._trust_callers else context
 
     def inject(
         self,
@@ -134,6 +181,19 @@ class TracePropagator(TextMapPropagator):
     def fields(self) -> set[str]:
         """Names of the headers that `inject` may write."""
         return {TRACEPARENT, TRACESTATE, ORIGINAL_TRACEPARENT, BAGGAGE}
+
+
+def _version_0(value: bytes | None) -> tuple[int, int, int] | None:
+    """Return the ids and the known flags of a well-formed `traceparent` of version 00, None for anything else."""
+    match = None if value is None else _VERSION_0.fullmatch(value)
+    if match is None:
+        return None
+    trace_id, span_id = int(match[1], 16), int(match[2], 16)
+    return (trace_id, span_id, int(match[3], 16) & _KNOWN_FLAGS) if trace_id and span_id else None
+
+
+def _remote(trace_id: int, span_id: int, flags: int) -> SpanContext:
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
 
 
 def _platform_context(carrier: CarrierT, getter: Getter[CarrierT]) -> SpanContext | None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, SpanKind, TraceState
     from opentelemetry.util.types import Attributes
 
+    from tracerun.propagation import Incoming
+
 _SPACE: Final = 1 << 56
 
 _log = logging.getLogger(__name__)
@@ -53,6 +55,14 @@ class RatioSampler(Sampler):
         self._bucket = TokenBucket(max_traces_per_second)
         self._rest = Decision.RECORD_ONLY if record_rest else Decision.DROP
         self._too_many = Tally(_log, "%d traces were not kept: more than max_traces_per_second")
+
+    def drops(self, incoming: Incoming) -> bool:
+        """Tell whether the span of a request is sure to be dropped, so that none is needed; this takes no token."""
+        if self._rest is Decision.RECORD_ONLY:
+            return False
+        if incoming.trusted and incoming.parent is not None:
+            return not incoming.parent.trace_flags.sampled
+        return not is_kept(incoming.trace_id, self._threshold)
 
     def should_sample(  # noqa: PLR0913, PLR0917 (the SDK's signature)
         self,

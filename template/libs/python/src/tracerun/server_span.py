@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context
 
 from tracerun import trace_ids
 from tracerun.http_names import (
@@ -22,29 +22,43 @@ from tracerun.http_names import (
     span_name,
     type_name,
 )
-from tracerun.propagation import READ_HEADERS, TracePropagator, incoming_in, raw_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import SpanContext, Tracer
+    from opentelemetry.trace import Span, SpanContext, Tracer
 
-_READ: Final = {name.encode(): name for name in READ_HEADERS}
+    from tracerun.propagation import TracePropagator
+    from tracerun.sampling import RatioSampler
 
 
-class ServerSpan:
-    """Starts with the request and ends with the status and the route that are known by then."""
+class ServerSpans:
+    """Makes the SERVER spans of one service."""
 
-    __slots__ = ("_method", "_scope", "_span", "context")
+    def __init__(self, tracer: Tracer, propagator: TracePropagator, sampler: RatioSampler) -> None:
+        """`sampler` is the one of `tracer`."""
+        self._tracer = tracer
+        self._propagator = propagator
+        self._sampler = sampler
 
-    def __init__(self, tracer: Tracer, propagator: TracePropagator, scope: Mapping[str, Any]) -> None:
-        """`scope` is the ASGI scope of an HTTP request or a WebSocket."""
-        parent = propagator.extract(_trace_headers(scope["headers"]), getter=raw_headers)
-        self._scope = scope
-        self._method = known_method(scope.get("method", "GET"))  # a WebSocket opens with a GET
+    def start(self, scope: Mapping[str, Any]) -> ServerSpan:
+        """Return the span of the HTTP request or WebSocket whose ASGI scope this is."""
+        incoming, context = self._propagator.read(scope["headers"])
+        if incoming is None:
+            return ServerSpan(self._recorded(scope, context), context, scope)
+        if self._sampler.drops(incoming):  # what is not recorded needs none of the SDK's work
+            return ServerSpan(NonRecordingSpan(trace_ids.of_dropped_span(incoming)), context, scope)
+        adopted = trace_ids.adopt(incoming)
+        try:
+            return ServerSpan(self._recorded(scope, incoming.put_into(context)), context, scope)
+        finally:
+            trace_ids.release(adopted)
+
+    def _recorded(self, scope: Mapping[str, Any], parent: Context) -> Span:
+        method = known_method(scope.get("method", "GET"))  # a WebSocket opens with a GET
         attributes = {
-            REQUEST_METHOD: self._method,
+            REQUEST_METHOD: method,
             URL_PATH: scope["path"],
             URL_SCHEME: scope.get("scheme", "http"),
         }
@@ -52,20 +66,21 @@ class ServerSpan:
             attributes[NETWORK_PROTOCOL_NAME] = "websocket"
         else:
             attributes[NETWORK_PROTOCOL_VERSION] = scope["http_version"]
-        incoming = incoming_in(parent)
-        adopted = trace_ids.adopt(incoming) if incoming is not None else None
-        try:
-            self._span = tracer.start_span(span_name(self._method), parent, SpanKind.SERVER, attributes)
-        finally:
-            if adopted is not None:
-                trace_ids.release(adopted)
-        self.context: Context = set_span_in_context(self._span, parent)
-        """The context in which the request is handled: the span is current, baggage is there."""
+        return self._tracer.start_span(span_name(method), parent, SpanKind.SERVER, attributes)
 
-    @property
-    def span_context(self) -> SpanContext:
+
+class ServerSpan:
+    """Starts with the request and ends with the status and the route that are known by then."""
+
+    __slots__ = ("_scope", "_span", "context", "span_context")
+
+    def __init__(self, span: Span, context: Context, scope: Mapping[str, Any]) -> None:
+        self._span = span
+        self._scope = scope
+        self.context = set_span_in_context(span, context)
+        """The context in which the request is handled: the span is current, baggage is there."""
+        self.span_context: SpanContext = span.get_span_context()
         """The ids of the span."""
-        return self._span.get_span_context()
 
     def end(self, status: int = 0, error: BaseException | None = None) -> BaseException | None:
         """End the span; `status` 0 means that no response was sent.
@@ -74,21 +89,26 @@ class ServerSpan:
         """
         if error is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             error = _exception_behind_response()
-        span = self._span
-        if span.is_recording():
-            route = route_template(self._scope)
-            if route:
-                span.update_name(span_name(self._method, route))
-                span.set_attribute(ROUTE, route)
-            if status:
-                span.set_attribute(RESPONSE_STATUS_CODE, status)
-            if error is not None:
-                span.record_exception(error)
-                set_failure(span, type_name(error))
-            elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                set_failure(span, str(status))
-        span.end()
+        if self._span.is_recording():
+            self._end(status, error)
         return error
+
+    def _end(self, status: int, error: BaseException | None) -> None:
+        span = self._span
+        known: dict[str, str | int] = {}
+        route = route_template(self._scope)
+        if route:
+            span.update_name(span_name(known_method(self._scope.get("method", "GET")), route))
+            known[ROUTE] = route
+        if status:
+            known[RESPONSE_STATUS_CODE] = status
+        span.set_attributes(known)
+        if error is not None:
+            span.record_exception(error)
+            set_failure(span, type_name(error))
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            set_failure(span, str(status))
+        span.end()
 
 
 def route_template(scope: Mapping[str, Any]) -> str | None:
@@ -111,15 +131,6 @@ def _named(mounted: str, parameters: Mapping[str, Any]) -> str:
         return str(mounted)
     names = {str(value): "{" + name + "}" for name, value in parameters.items()}
     return "/".join(names.get(segment, segment) for segment in mounted.split("/"))
-
-
-def _trace_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, value in headers:
-        known = _READ.get(name)
-        if known is not None:
-            found.setdefault(known, []).append(value.decode("latin-1"))
-    return found
 
 
 def _exception_behind_response() -> BaseException | None:

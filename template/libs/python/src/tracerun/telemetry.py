@@ -20,6 +20,7 @@ from tracerun.middleware import TraceMiddleware
 from tracerun.otlp import otlp
 from tracerun.propagation import TracePropagator
 from tracerun.sampling import RatioSampler
+from tracerun.server_span import ServerSpans
 from tracerun.settings import Settings
 from tracerun.trace_ids import PlatformIdGenerator
 
@@ -37,15 +38,15 @@ class Telemetry:
     settings: Settings
     provider: TracerProvider | None
     propagator: TracePropagator
-    flush: FlushProcessor | None
+    flush: FlushProcessor | None = None
+    spans: ServerSpans | None = None
     keep: KeepProcessor | None = None
 
     def traced(self, app: ASGIApp) -> ASGIApp:
         """Return `app` with one SERVER span a request; wrap it last, so that this is the outermost middleware."""
-        if self.provider is None or self.flush is None:
+        if self.spans is None or self.flush is None:
             return app
-        tracer = self.provider.get_tracer("tracerun")
-        return TraceMiddleware(app, tracer, self.propagator, self.flush, self.keep)
+        return TraceMiddleware(app, self.spans, self.flush, self.keep)
 
     def listening(self) -> None:
         """Load the exporter; call it on the event loop when the server listens, before the first request."""
@@ -77,20 +78,22 @@ def build(settings: Settings, make_export: Callable[[], Export] | None = None) -
     """Return the telemetry that `settings` describe, without making it the process's own."""
     propagator = TracePropagator(trust_callers=settings.trust_callers, google_backend=settings.google_backend)
     if settings.disabled:
-        return Telemetry(settings, None, propagator, None)
+        return Telemetry(settings, None, propagator)
     flush = FlushProcessor(
         make_export or partial(otlp, settings), on_idle=settings.on_idle, deadline=settings.flush_deadline
     )
     keep = _keep(settings, flush)
+    sampler = RatioSampler(settings.ratio, settings.max_traces_per_second, record_rest=keep is not None)
     provider = TracerProvider(
-        sampler=RatioSampler(settings.ratio, settings.max_traces_per_second, record_rest=keep is not None),
+        sampler=sampler,
         resource=_resource(),
         shutdown_on_exit=False,
         id_generator=PlatformIdGenerator(),
         span_limits=sdk_limits(),
     )
     provider.add_span_processor(flush if keep is None else keep)
-    return Telemetry(settings, provider, propagator, flush, keep)
+    spans = ServerSpans(provider.get_tracer("tracerun"), propagator, sampler)
+    return Telemetry(settings, provider, propagator, flush, spans, keep)
 
 
 def _keep(settings: Settings, flush: FlushProcessor) -> KeepProcessor | None:
