@@ -85,6 +85,40 @@ def test_a_response_with_nothing_to_deliver_does_not_wait() -> None:
     run(test)
 
 
+def test_of_requests_that_are_found_at_once_only_the_last_waits() -> None:
+    async def test() -> None:
+        service = Service()
+        flush = service.flush
+        flush.request_arrived()
+        flush.request_arrived()
+        flush.request_started()
+        service.span("first")
+        assert not flush.request_ended()
+        flush.request_started()
+        service.span("last")
+        assert flush.request_ended()
+        await flush.hold()
+        assert service.recorder.batches == [2]
+
+    run(test)
+
+
+def test_a_request_that_arrives_but_never_starts_keeps_no_span_from_leaving() -> None:
+    async def test() -> None:
+        service = Service()
+        flush = service.flush
+        flush.request_started()
+        service.span("a")
+        flush.request_arrived()
+        flush.request_arrived()
+        assert not flush.request_ended()
+        await until(lambda: service.recorder.names == ["a"])
+        await service.request("b")
+        assert service.recorder.names == ["a", "b"]
+
+    run(test)
+
+
 def test_a_newcomer_frees_the_waiting_response_and_takes_its_duty_over() -> None:
     async def test() -> None:
         service = Service()

@@ -48,7 +48,7 @@ DRAIN_BACKOFF: Final = 0.25
 LAST_CALL: Final = 1.0
 """Seconds that `drain` waits for requests that the server has cancelled."""
 _TURNS: Final = 2
-"""Turns of the event loop in which requests that are already in the socket buffers can start."""
+"""Turns of the event loop in which requests that are already in the socket buffers can arrive or start."""
 
 
 class FlushProcessor(SpanProcessor):
@@ -65,6 +65,9 @@ class FlushProcessor(SpanProcessor):
         self._deadline = deadline
         self._queue = SpanQueue()
         self._active = 0
+        self._arrived = 0
+        self._begun = 0
+        self._looking_after_arrivals = False
         self._seen_request = False
         self._draining = False
         self._drained = False
@@ -136,11 +139,41 @@ class FlushProcessor(SpanProcessor):
         self._exports.start()
         self._export()  # what start-up has left
 
+    def request_arrived(self) -> None:
+        """Tell, if the server can, that a request is there that starts in the event loop's next turn.
+
+        A server finds many requests at once and runs them one after the other: without this each of them but seems to
+        be the last one.
+        """
+        self._bind()
+        self._arrived += 1
+        self._look_after_arrivals()
+
+    def _look_after_arrivals(self) -> None:
+        if not self._looking_after_arrivals and self._loop is not None:
+            self._looking_after_arrivals = True
+            self._loop.call_soon(self._loop.call_soon, self._write_off, self._arrived)
+
+    def _write_off(self, arrived: int) -> None:
+        """Expect no more that requests start which have arrived two turns ago."""
+        self._looking_after_arrivals = False
+        if self._begun < arrived:
+            self._begun = arrived
+            if self._is_idle() and self._ready():
+                self._export()
+        if self._begun < self._arrived:
+            self._look_after_arrivals()
+
+    def _is_idle(self) -> bool:
+        return not self._active and self._begun >= self._arrived
+
     def request_started(self) -> None:
         """Count an active request; it takes over the duty to wait from those that are held."""
         self._bind()
         self._seen_request = True
         self._active += 1
+        if self._begun < self._arrived:
+            self._begun += 1
         if self._in_flight:
             self._interrupted = True
         if self._waiters:
@@ -158,7 +191,7 @@ class FlushProcessor(SpanProcessor):
         if self._draining:
             self._release()
             return False
-        if self._active or not self._pending():
+        if not (self._is_idle() and self._pending()):
             return False
         if hold and self._on_idle:
             return True
@@ -171,7 +204,7 @@ class FlushProcessor(SpanProcessor):
         if not self._in_flight and self._ready():
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
-                if self._active or not self._pending():
+                if not (self._is_idle() and self._pending()):
                     return
         self._export_when_ready()
         if self._is_worth_waiting() and not await self._acknowledged(self._deadline):
@@ -209,7 +242,8 @@ class FlushProcessor(SpanProcessor):
             return
         self._loop = loop
         self._loop_thread = threading.get_ident()
-        self._active = 0
+        self._active = self._arrived = self._begun = 0
+        self._looking_after_arrivals = False
         self._waiters = []
         self._tick = self._next_try = None
 

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from tracerun import logs
+from tracerun.arrivals import telling_of_arrivals
 from tracerun.request_log import NotTwice
 from tracerun.telemetry import Telemetry, setup
 
@@ -67,6 +68,8 @@ def serve(target: str) -> None:
         access_log=False,  # see RequestLog
         timeout_graceful_shutdown=REQUESTS_LIMIT,
     )
+    config.load()
+    config.http_protocol_class = telling_of_arrivals(config.http_protocol_class, telemetry.arrived)
     logging.getLogger("uvicorn.error").addFilter(NotTwice())
     _server(config, telemetry).run()
 

@@ -53,6 +53,11 @@ class Telemetry:
         if self.flush is not None:
             self.flush.listening()
 
+    def arrived(self) -> None:
+        """Tell that a request's headers are there; see `FlushProcessor.request_arrived`. A server may leave it out."""
+        if self.flush is not None:
+            self.flush.request_arrived()
+
     async def drain(self, seconds: float) -> None:
         """Deliver what is queued within `seconds`; call it on the event loop after the last request."""
         if self.flush is not None:
