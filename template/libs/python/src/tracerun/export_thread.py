@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 
 from tracerun.otlp import Answer, Outcome
-from tracerun.quiet import OncePerMinute
+from tracerun.quiet import once_per_minute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class ExportThread:
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
-        _log.addFilter(OncePerMinute())
+        once_per_minute(__name__)
 
     def start(self) -> None:
         """Start the thread, so that the import of the exporter does not wait for the first span."""
