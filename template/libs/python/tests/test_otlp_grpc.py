@@ -14,8 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext
+from spans import span
 
 from tracerun.otlp import TIMEOUT, Answer, Outcome, otlp
 from tracerun.otlp_grpc import LARGEST_MESSAGE, otlp_grpc
@@ -88,10 +87,6 @@ def back_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackEnd]:
 def export(back_end: BackEnd) -> Export:
     assert back_end.url
     return otlp_grpc(signed=False)
-
-
-def span(name: str, **attributes: Any) -> ReadableSpan:
-    return ReadableSpan(name, SpanContext(1, 1, is_remote=False), attributes=attributes)
 
 
 def test_spans_arrive(back_end: BackEnd, export: Export) -> None:
