@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.bench.figures import Figure, Samples
 from tests.bench.steps import BACK_END_DOWN, SINK
 from tests.bench.variants import UNTRACED
+from tests.traffic import BURST, SINGLE_REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ _READING: Final = (
     "Medians over the rounds, with the lowest and highest in brackets. **Ratio**: server CPU for each request, "
     "untraced ÷ traced, compared with the untraced app just before and after. *Delivered* is the share of requests "
     "whose SERVER span the back end had in the end. *Lost* is the share that it did not have when the instance was "
-    "killed while it had no CPU: after each of 20 single requests, and after a burst of 200."
+    f"killed while it had no CPU: after each of {SINGLE_REQUESTS} single requests, and after a burst of {BURST}."
 )
 
 
