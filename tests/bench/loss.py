@@ -40,8 +40,7 @@ def losses(project: Path, stack: Stack, variant: Variant, tools: Tools) -> dict[
     shutil.copytree(stack.folder, service, ignore=shutil.ignore_patterns("__pycache__"))
     (service / "Dockerfile").write_text(f"CMD {json.dumps([*variant.command])}\n")
     (service / ".venv").symlink_to(stack.install(rivals=variant.rival).parent)
-    rpc = variant.environment.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc"
-    wanted = environment(stack, variant, tools.grpc if rpc else tools.http)
+    wanted = environment(stack, variant, tools.endpoint(variant))
     del wanted["PATH"]
     with CloudRun(project, environment=wanted) as run:
         tools.forget()
