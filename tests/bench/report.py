@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.bench.figures import Figure, Samples
 from tests.bench.steps import BACK_END_DOWN, SINK
 from tests.bench.variants import UNTRACED
+from tests.markdown import table
 from tests.traffic import BURST, SINGLE_REQUESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from tests.bench.variants import Stack
 
@@ -35,24 +36,24 @@ def markdown(stack: Stack, run: dict[str, Any], chart: str) -> str:
         f"![server CPU for each request]({chart})",
         _READING,
         "## Goals",
-        _table(("", "reached", "floor", "aim", ""), _goals(stack, samples)),
+        table(("", "reached", "floor", "aim", ""), _goals(stack, samples)),
         "## Under load, 16 connections",
-        _table(
+        table(
             ("", "ratio", "CPU µs", "throughput ratio", "p50 ms", "delivered", "lost: single", "lost: burst"),
             [_load_row(samples, variant) for variant in samples.variants("load")],
         ),
         "## Lone client",
-        _table(
+        table(
             ("", "p50 ms", "added ms"),
             [_lone_row(samples, variant) for variant in samples.variants("lone client")],
         ),
         "## Cold start",
-        _table(
+        table(
             ("", "listening ms", "added ms", "CPU until then ms", "added ms", "first response ms", "added ms"),
             [_cold_row(samples, variant) for variant in samples.variants("cold start")],
         ),
         "## Memory",
-        _table(
+        table(
             ("", "before the first export, MB", "added MB", "after load, MB"),
             [_memory_row(samples, variant) for variant in samples.variants("memory")],
         ),
@@ -60,11 +61,6 @@ def markdown(stack: Stack, run: dict[str, Any], chart: str) -> str:
         *(_growth(samples, key) for key in ("connections", "spans")),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def lone_added(samples: Samples, variant: str) -> Figure:
@@ -148,4 +144,4 @@ def _growth(samples: Samples, key: str) -> str:
         if variant != UNTRACED:
             ratios = [f"{samples.ratio('growth', variant, **{key: point}).median:.2f}" for point in points]
             rows.append([f"{variant}, ratio", *ratios])
-    return _table(head, rows)
+    return table(head, rows)
