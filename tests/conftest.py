@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,10 +38,16 @@ def collector(otelcol: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The default project, rendered and installed as a user would; one for all workers of a run."""
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of all workers of a run: what they make there, they make under a lock."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "default" / "orders"
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def project(shared: Path) -> Path:
+    """The default project, rendered and installed as a user would; one for all workers of a run."""
+    folder = shared / "default" / "orders"
     with FileLock(f"{folder.parent}.lock"):
         if not folder.exists():
             rendered = render(folder)
@@ -112,18 +119,9 @@ def journal(tmp_path: Path) -> Journal:
 @pytest.fixture
 def start(journal: Journal) -> Iterator[Callable[..., CloudRun]]:
     """Start a project; every keyword is a variable of its containers. All traces are kept unless one says otherwise."""
-    running: list[CloudRun] = []
+    with ExitStack() as running:
 
-    def start(folder: Path, **environment: str) -> CloudRun:
-        defaults = {
-            "OTEL_TRACES_SAMPLER_ARG": "1",
-            "TRACERUN_MAX_TRACES_PER_SECOND": "0",
-            "JOURNAL": str(journal.path),
-        }
-        run = CloudRun(folder, environment={**defaults, **environment})
-        running.append(run.__enter__())
-        return run
+        def start(folder: Path, **environment: str) -> CloudRun:
+            return running.enter_context(CloudRun(folder, environment={**journal.environment, **environment}))
 
-    yield start
-    for run in running:
-        run.__exit__(None, None, None)
+        yield start

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.traffic import BURST, burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +48,10 @@ def test_no_response_waits_for_a_slow_back_end(
 
 def test_a_burst_and_sigterm_lose_nothing(start: Callable[..., CloudRun], always_on: Path, journal: Journal) -> None:
     run = start(always_on)
-    with ThreadPoolExecutor(8) as clients:
-        list(clients.map(lambda _: run.get("/plain"), range(200)))
+    burst(run)
     assert run.terminate().code == 0
     assert run.span_ids() == journal.started()
-    assert sum(run.span_ids().values()) == 400
+    assert sum(run.span_ids().values()) == 2 * BURST
 
 
 def test_work_after_the_response_is_done_and_nothing_warns(start: Callable[..., CloudRun], always_on: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -22,9 +21,12 @@ from cloudrun.ports import free_port
 from cloudrun.protocols import GRPC, HTTP, PROTOCOL
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.observed import said_lost
 from tests.project import make
 from tests.test_handlers import until
 from tests.test_loss import lost
+from tests.test_outage import billings
+from tests.traffic import SINGLE_REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,11 +36,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("collector")
 
-SINGLE_REQUESTS = 20
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7"
 ENOUGH_MIB = "512"
-
-billings = pytest.mark.parametrize("billing", ["request", "instance"])
 
 
 @pytest.fixture(scope="session")
@@ -85,10 +84,6 @@ def export(url: str) -> httpx.Response:
 
 def delivered(run: CloudRun, trace_ids: list[str], spans: int) -> bool:
     return all(len(run.trace(trace_id).own()) == spans for trace_id in trace_ids)
-
-
-def said_lost(run: CloudRun) -> int:
-    return sum(int(match[1]) for line in run.logs() if (match := re.search(r"(\d+) spans? w\w+ lost", line)))
 
 
 @billings

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cloudrun.protocols import GRPC, HTTP, PROTOCOL
 
 from tests.test_handlers import until
-from tests.test_loss import BURST, CLIENTS, SINGLE_REQUESTS, SLOW, lost
+from tests.test_loss import SLOW, lost
+from tests.test_outage import BOUND, DEADLINE, REQUESTS, billings
+from tests.traffic import BURST, SINGLE_REQUESTS, burst, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,15 +22,11 @@ if TYPE_CHECKING:
     from tests.conftest import Variant
     from tests.journal import Journal
 
-DEADLINE = 0.5
-"""Seconds: the longest that one response waits."""
 ABOUT_TO_EXPIRE = 200
 """Seconds of a token's life at which google-auth renews it."""
 
 protocols = pytest.mark.parametrize("protocol", [HTTP, GRPC], ids=["http", "grpc"])
 OTLP_HEADERS = "otlp-headers"
-
-billings = pytest.mark.parametrize("billing", ["request", "instance"])
 
 
 def asking_for(protocol: str) -> dict[str, str]:
@@ -82,8 +79,7 @@ def test_nothing_is_lost_when_the_cpu_goes_after_a_burst(
 ) -> None:
     run = start(direct)
     run.back_end(delay=slow)
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        list(clients.map(lambda _: run.get("/plain"), range(BURST)))
+    burst(run)
     assert not lost(run, journal)
     run.kill()
     assert sum(run.span_ids().values()) == 2 * BURST
@@ -152,15 +148,11 @@ def restart_with(run: CloudRun, *, delay: float = 0.0, status: int | None = None
     run.start_instance()
 
 
-def check_waits(run: CloudRun, requests: int = 12) -> None:
+def check_waits(run: CloudRun) -> None:
     """Send requests; one may wait until the deadline, and three in vain open the breaker."""
-    waits = []
-    for _ in range(requests):
-        began = time.monotonic()
-        assert run.get("/plain").status == 200
-        waits.append(time.monotonic() - began)
-    assert max(waits) < 3 * DEADLINE, f"one response took {max(waits):.2f} s"
-    assert sum(waits) < 5 * DEADLINE + requests * 0.05, f"all took {sum(waits):.2f} s"
+    seconds = waits(run, REQUESTS)
+    assert max(seconds) < 3 * DEADLINE, f"one response took {max(seconds):.2f} s"
+    assert sum(seconds) < BOUND + REQUESTS * 0.05, f"all took {sum(seconds):.2f} s"
 
 
 @pytest.mark.slow

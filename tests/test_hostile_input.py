@@ -6,12 +6,12 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 from cloudrun.protocols import GRPC, HTTP, PROTOCOL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.observed import memory_mib
 from tests.raw_http import Connection
 from tests.test_handlers import until
 
@@ -62,10 +62,6 @@ values = st.one_of(well_formed, st.lists(parts, max_size=8).map(b"".join), st.ju
 headers = st.lists(st.tuples(st.sampled_from(NAMES), values.map(bytes.strip)), max_size=6).filter(
     lambda found: sum(len(value) for _, value in found) < 30_000
 )
-
-
-def memory_mib(run: CloudRun) -> float:
-    return float(psutil.Process(run.instance().processes.pid).memory_info().rss / 2**20)
 
 
 def check_carried(carried: Mapping[str, str], *, baggage: bool) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.traffic import BURST, SINGLE_REQUESTS, burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
     from tests.journal import Journal
 
-SINGLE_REQUESTS = 20
-BURST = 200
-CLIENTS = 8
 SLOW = 0.1
 
 SHAPES = {
@@ -88,9 +86,7 @@ def test_nothing_is_lost_when_the_cpu_goes_after_a_burst(
     path, spans = SHAPES[shape]
     run = start(shapes, **environment)
     run.back_end(delay=slow)
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        replies = list(clients.map(lambda _: run.get(path), range(BURST)))
-    assert {reply.status for reply in replies} == {200}
+    assert {reply.status for reply in burst(run, path)} == {200}
     missing = lost(run, journal)
     assert not missing, f"{len(missing)} of {BURST * spans} spans lost"
     run.kill()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cloudrun.tls import CertificateAuthority
+
+from tests.traffic import waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,16 +42,6 @@ exporters = pytest.mark.parametrize("exporter", ["sidecar", "direct"])
 billings = pytest.mark.parametrize("billing", ["request", "instance"])
 
 
-def waits(run: CloudRun, requests: int = REQUESTS) -> list[float]:
-    """Return how long each of some requests took, in seconds; all must be answered well."""
-    seconds = []
-    for _ in range(requests):
-        began = time.monotonic()
-        assert run.get("/plain").status == 200
-        seconds.append(time.monotonic() - began)
-    return seconds
-
-
 def check(run: CloudRun, seconds: list[float]) -> None:
     assert max(seconds) < 3 * DEADLINE, f"one response took {max(seconds):.2f} s"
     assert sum(seconds) < BOUND + REQUESTS * 0.05, f"all took {sum(seconds):.2f} s: {[f'{s:.3f}' for s in seconds]}"
@@ -70,7 +61,7 @@ def test_a_back_end_that(
 ) -> None:
     run = start(variant(exporter=exporter, billing=billing))
     run.back_end(**TROUBLES[trouble])
-    check(run, waits(run))
+    check(run, waits(run, REQUESTS))
 
 
 @exporters
@@ -79,7 +70,7 @@ def test_a_back_end_that_asks_to_be_left_alone_is_not_waited_for(
 ) -> None:
     run = start(variant(exporter=exporter))
     run.back_end(status=429, retry_after=30)
-    seconds = waits(run)
+    seconds = waits(run, REQUESTS)
     assert sum(seconds) < DEADLINE, f"all took {sum(seconds):.2f} s: {[f'{s:.3f}' for s in seconds]}"
 
 
@@ -87,7 +78,7 @@ def test_a_back_end_that_asks_to_be_left_alone_is_not_waited_for(
 def test_a_back_end_whose_tls_fails(start: Callable[..., CloudRun], variant: Variant) -> None:
     stranger = CertificateAuthority()
     run = start(variant(exporter="direct"), OTEL_EXPORTER_OTLP_CERTIFICATE=str(stranger.bundle))
-    check(run, waits(run))
+    check(run, waits(run, REQUESTS))
     stranger.close()
 
 
@@ -96,7 +87,7 @@ def test_a_back_end_that_refuses_connections_and_comes_back_gets_every_span(
 ) -> None:
     run = start(shapes)
     run.stop_back_end()
-    seconds = waits(run)
+    seconds = waits(run, REQUESTS)
     assert sum(seconds) < BOUND + REQUESTS * 0.05
     assert not run.span_ids()
     run.resume_back_end()
@@ -135,10 +126,7 @@ def test_spans_that_the_back_end_will_never_take_are_counted_and_do_not_block_th
     start: Callable[..., CloudRun], shapes: Path
 ) -> None:
     run = start(shapes, OTEL_RESOURCE_ATTRIBUTES="service.namespace=orders")
-    for _ in range(3):
-        began = time.monotonic()
-        assert run.get("/plain").status == 200
-        assert time.monotonic() - began < 3 * DEADLINE
+    assert max(waits(run, 3)) < 3 * DEADLINE
     run.terminate()
     assert run.system.telemetry_api.intake.refused
     assert set(run.system.telemetry_api.intake.refused) == {"resource attribute gcp.project_id is missing"}

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -17,7 +18,6 @@ from tests.test_handlers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from cloudrun import CloudRun
 
@@ -48,11 +48,8 @@ def as_pid_one(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(outer: int) -> psutil.Process:
     """Return the process that is number 1 in the namespace that process `outer` has made."""
     (inner,) = psutil.Process(outer).children()
-    numbers = next(
-        line.split()[1:]
-        for line in open(f"/proc/{inner.pid}/status", encoding="ascii")  # noqa: PTH123, SIM115
-        if line.startswith("NSpid")
-    )
+    status = Path(f"/proc/{inner.pid}/status").read_text(encoding="ascii").splitlines()
+    numbers = next(line.split()[1:] for line in status if line.startswith("NSpid"))
     assert numbers[-1] == "1", "it is not process 1: nothing is proven"
     return inner
 

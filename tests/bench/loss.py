@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from cloudrun import CloudRun
@@ -12,16 +11,16 @@ from cloudrun import CloudRun
 from tests.bench.errors import BenchError
 from tests.bench.server import environment
 from tests.project import render
+from tests.traffic import BURST, SINGLE_REQUESTS, burst
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cloudrun.client import Reply
+
     from tests.bench.tools import Tools
     from tests.bench.variants import Stack, Variant
 
-SINGLE_REQUESTS = 20
-BURST = 200
-CLIENTS = 8
 PATH = "/items/1"
 
 
@@ -41,27 +40,25 @@ def losses(project: Path, stack: Stack, variant: Variant, tools: Tools) -> dict[
     shutil.copytree(stack.folder, service, ignore=shutil.ignore_patterns("__pycache__"))
     (service / "Dockerfile").write_text(f"CMD {json.dumps([*variant.command])}\n")
     (service / ".venv").symlink_to(stack.install(rivals=variant.rival).parent)
-    rpc = variant.environment.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc"
-    wanted = environment(stack, variant, tools.grpc if rpc else tools.http)
+    wanted = environment(stack, variant, tools.endpoint(variant))
     del wanted["PATH"]
     with CloudRun(project, environment=wanted) as run:
         tools.forget()
         for _ in range(SINGLE_REQUESTS):
-            _request(run, variant)
+            _check(variant, run.get(PATH))
         run.kill()
         single = tools.count().server
         run.start_instance()
         tools.forget()
-        with ThreadPoolExecutor(CLIENTS) as clients:
-            list(clients.map(lambda _: _request(run, variant), range(BURST)))
+        _check(variant, *burst(run, PATH))
         if not run.instance().frozen:
             raise BenchError(f"{variant.name}: the instance still has CPU, so nothing is known of its losses")
         run.kill()
-        burst = tools.count().server
-    return {"single": 1 - single / SINGLE_REQUESTS, "burst": 1 - burst / BURST}
+        from_burst = tools.count().server
+    return {"single": 1 - single / SINGLE_REQUESTS, "burst": 1 - from_burst / BURST}
 
 
-def _request(run: CloudRun, variant: Variant) -> None:
-    status = run.get(PATH).status
-    if status != 200:
-        raise BenchError(f"{variant.name}: {PATH} was answered with {status} in the offline Cloud Run")
+def _check(variant: Variant, *replies: Reply) -> None:
+    wrong = {reply.status for reply in replies} - {200}
+    if wrong:
+        raise BenchError(f"{variant.name}: {PATH} was answered with {wrong.pop()} in the offline Cloud Run")

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.bench.figures import Figure, Samples
 from tests.bench.steps import BACK_END_DOWN, SINK
 from tests.bench.variants import UNTRACED
+from tests.markdown import table
+from tests.traffic import BURST, SINGLE_REQUESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from tests.bench.variants import Stack
 
@@ -21,7 +23,7 @@ _READING: Final = (
     "Medians over the rounds, with the lowest and highest in brackets. **Ratio**: server CPU for each request, "
     "untraced ÷ traced, compared with the untraced app just before and after. *Delivered* is the share of requests "
     "whose SERVER span the back end had in the end. *Lost* is the share that it did not have when the instance was "
-    "killed while it had no CPU: after each of 20 single requests, and after a burst of 200."
+    f"killed while it had no CPU: after each of {SINGLE_REQUESTS} single requests, and after a burst of {BURST}."
 )
 
 
@@ -34,24 +36,24 @@ def markdown(stack: Stack, run: dict[str, Any], chart: str) -> str:
         f"![server CPU for each request]({chart})",
         _READING,
         "## Goals",
-        _table(("", "reached", "floor", "aim", ""), _goals(stack, samples)),
+        table(("", "reached", "floor", "aim", ""), _goals(stack, samples)),
         "## Under load, 16 connections",
-        _table(
+        table(
             ("", "ratio", "CPU µs", "throughput ratio", "p50 ms", "delivered", "lost: single", "lost: burst"),
             [_load_row(samples, variant) for variant in samples.variants("load")],
         ),
         "## Lone client",
-        _table(
+        table(
             ("", "p50 ms", "added ms"),
             [_lone_row(samples, variant) for variant in samples.variants("lone client")],
         ),
         "## Cold start",
-        _table(
+        table(
             ("", "listening ms", "added ms", "CPU until then ms", "added ms", "first response ms", "added ms"),
             [_cold_row(samples, variant) for variant in samples.variants("cold start")],
         ),
         "## Memory",
-        _table(
+        table(
             ("", "before the first export, MB", "added MB", "after load, MB"),
             [_memory_row(samples, variant) for variant in samples.variants("memory")],
         ),
@@ -59,11 +61,6 @@ def markdown(stack: Stack, run: dict[str, Any], chart: str) -> str:
         *(_growth(samples, key) for key in ("connections", "spans")),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def lone_added(samples: Samples, variant: str) -> Figure:
@@ -147,4 +144,4 @@ def _growth(samples: Samples, key: str) -> str:
         if variant != UNTRACED:
             ratios = [f"{samples.ratio('growth', variant, **{key: point}).median:.2f}" for point in points]
             rows.append([f"{variant}, ratio", *ratios])
-    return _table(head, rows)
+    return table(head, rows)

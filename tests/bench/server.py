@@ -53,9 +53,8 @@ class Server:
         self._stack = stack
         self._tools = tools
         self._port = free_port()
-        rpc = variant.environment.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc"
-        to = endpoint or (tools.grpc if rpc else tools.http)
-        self._environment = {**environment(stack, variant, to), "PORT": str(self._port)}
+        variables = environment(stack, variant, endpoint or tools.endpoint(variant))
+        self._environment = {**variables, "PORT": str(self._port)}
         self.listening_after = 0.0
         """Seconds from the start of the process until it accepts connections."""
 

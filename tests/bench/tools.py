@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from tests.bench.variants import Variant
+
 MODULE: Final = Path(__file__).with_name("gotools")
 _POLL: Final = 0.01
 
@@ -49,7 +51,6 @@ class Load:
     sent: int
     seconds: float
     p50: float
-    p90: float
     p99: float
 
 
@@ -77,7 +78,8 @@ class Tools:
         if not line:
             raise BenchError(f"the sink ended with {self._sink.wait()}; its own line above says why")
         addresses = json.loads(line)
-        self.http, self.grpc = addresses["http"], addresses["grpc"]
+        self.http: str = addresses["http"]
+        self._grpc: str = addresses["grpc"]
         self._client = httpx.Client(base_url=self.http, trust_env=False, timeout=60)
         return self
 
@@ -119,15 +121,19 @@ class Tools:
         result = json.loads(output)
         if result["ok"] != result["sent"]:
             raise BenchError(f"{url}: {result['sent'] - result['ok']} of {result['sent']} requests were not answered")
-        return Load(result["sent"], result["seconds"], result["p50"], result["p90"], result["p99"])
+        return Load(result["sent"], result["seconds"], result["p50"], result["p99"])
 
-    def forget(self, *, delay: float = 0) -> None:
-        """Empty the sink; from now on it answers after `delay` seconds."""
-        self._client.post("/reset", params={"delay": f"{delay}s"}).raise_for_status()
+    def forget(self) -> None:
+        """Empty the sink."""
+        self._client.post("/reset").raise_for_status()
 
     def count(self) -> Count:
         """Return what the sink has now."""
         return Count(**self._client.get("/count").raise_for_status().json())
+
+    def endpoint(self, variant: Variant) -> str:
+        """Return where `variant` exports to: the sink, over the protocol that it speaks."""
+        return self._grpc if variant.environment.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc" else self.http
 
     def last_export(self) -> bytes:
         """Return the last export as it came."""

@@ -121,10 +121,10 @@ FASTAPI: Final = Stack(
         Variant(
             "contrib, batch, OTLP/gRPC",
             ("python", "-m", "contrib"),
-            {**_STOCK, "PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            {**_STOCK, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
             rival=True,
         ),
-        Variant("contrib, batch, OTLP/HTTP", ("python", "-m", "contrib"), {**_STOCK, "PROTOCOL": "http"}, rival=True),
+        Variant("contrib, batch, OTLP/HTTP", ("python", "-m", "contrib"), _STOCK, rival=True),
         Variant(
             "FastAPI's own telemetry",
             ("python", "-m", "untraced"),
@@ -134,7 +134,7 @@ FASTAPI: Final = Stack(
         Variant(
             "contrib, flush after each response",
             ("python", "-m", "contrib"),
-            {**_STOCK, "PROTOCOL": "http", "FLUSH": "1"},
+            {**_STOCK, "FLUSH": "1"},
             rival=True,
         ),
     ],

@@ -7,7 +7,6 @@ import pickle
 import re
 import signal
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -17,6 +16,7 @@ from filelock import FileLock
 
 from tests.images.dockerfile import Stage, command, context, instructions, replay
 from tests.project import REPOSITORY, render
+from tests.test_handlers import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,10 +38,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image(project: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Stage:
+def image(project: Path, shared: Path) -> Stage:
     """The last stage of the default service's Dockerfile; replayed once, whichever worker asks."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "stages"
+    folder = shared / "stages"
     kept = folder / "last.pickle"
     with FileLock(f"{folder}.lock"):
         if not kept.exists():
@@ -57,16 +56,14 @@ def container(image: Stage) -> Iterator[tuple[subprocess.Popen[str], httpx.Clien
     port = free_port()
     environment = {"HOME": "/nonexistent", "PORT": str(port), "OTEL_SDK_DISABLED": "true", **image.environment}
     process = subprocess.Popen(command(image), cwd=image.folder, env=environment, stdout=subprocess.PIPE, text=True)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-        end = time.monotonic() + 20
-        while not _healthy(client):
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            until(lambda: process.poll() is not None or _healthy(client), "an answer", 20)
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end, "it does not answer"
-            time.sleep(0.05)
-        yield process, client
-    if process.poll() is None:
+            yield process, client
+    finally:
         process.kill()
-    process.communicate()
+        process.communicate()
 
 
 def _healthy(client: httpx.Client) -> bool:

@@ -12,6 +12,7 @@ from cloudrun import CloudRun
 
 from tests.collector_binary import collector_binary
 from tests.journal import Journal
+from tests.markdown import table
 from tests.project import make, render, with_app
 from tests.report import loss, outage
 from tests.report.modes import MODES, Mode
@@ -27,9 +28,8 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def table(title: str, header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join([f"## {title}", "", *(f"| {' | '.join(line)} |" for line in lines), ""])
+def section(title: str, header: list[str], rows: list[list[str]]) -> str:
+    return f"## {title}\n\n{table(header, rows)}\n"
 
 
 def install(folder: Path) -> Path:
@@ -58,13 +58,7 @@ class Report:
         billing = "request" if mode is None else mode.billing
         say(f"[{self._done}/{self._total}] {label}, {billing}: {case}")
         journal = Journal(self._folder / f"journal-{self._done}")
-        environment = {
-            "OTEL_TRACES_SAMPLER_ARG": "1",
-            "TRACERUN_MAX_TRACES_PER_SECOND": "0",
-            "JOURNAL": str(journal.path),
-            "CONTROL": "batch",
-        }
-        with CloudRun(project, environment=environment) as run:
+        with CloudRun(project, environment={**journal.environment, "CONTROL": "batch"}) as run:
             return [label, billing, case, *measure(run, journal, case)]
 
     def rows(self, cases: Iterable[str], measure: Callable[[CloudRun, Journal, str], list[str]]) -> list[list[str]]:
@@ -87,10 +81,10 @@ def main() -> None:
         lost.append(report.row(None, stock, next(iter(loss.CASES)), loss.measure))
         waited = report.rows(outage.CASES, outage.measure)
     columns = ["export", "billing"]
-    sys.stdout.write(table("Loss: spans started, and those that have not arrived", columns + loss.HEADER, lost))
+    sys.stdout.write(section("Loss: spans started, and those that have not arrived", columns + loss.HEADER, lost))
     sys.stdout.write("\n")
     title = f"Outage: {REQUESTS} requests in a row while the back end is in trouble"
-    sys.stdout.write(table(title, columns + outage.HEADER, waited))
+    sys.stdout.write(section(title, columns + outage.HEADER, waited))
 
 
 if __name__ == "__main__":

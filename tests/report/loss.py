@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tests.test_loss import BURST, CLIENTS, SINGLE_REQUESTS, SLOW
+from tests.test_loss import SLOW
+from tests.traffic import BURST, SINGLE_REQUESTS, burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,11 +23,6 @@ LATER = 3.0
 def single(run: CloudRun) -> None:
     for _ in range(SINGLE_REQUESTS):
         run.get("/plain")
-
-
-def burst(run: CloudRun) -> None:
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        list(clients.map(lambda _: run.get("/plain"), range(BURST)))
 
 
 def slow_burst(run: CloudRun) -> None:
@@ -54,7 +49,7 @@ def terminated(run: CloudRun, _journal: Journal) -> None:
     assert run.terminate().code == 0
 
 
-CASES: dict[str, tuple[Callable[[CloudRun], None], Callable[[CloudRun, Journal], None]]] = {
+CASES: dict[str, tuple[Callable[[CloudRun], object], Callable[[CloudRun, Journal], None]]] = {
     f"{SINGLE_REQUESTS} single requests, killed": (single, killed),
     f"a burst of {BURST}, killed": (burst, killed),
     f"a burst of {BURST}, back end {SLOW * 1000:.0f} ms slow, killed": (slow_burst, killed),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import time
 from statistics import median
 from typing import TYPE_CHECKING
 
+from tests.observed import said_lost
 from tests.test_outage import REQUESTS, TROUBLES
+from tests.traffic import waits
 
 if TYPE_CHECKING:
     from cloudrun import CloudRun
@@ -28,17 +28,12 @@ def measure(run: CloudRun, journal: Journal, case: str) -> list[str]:
         run.stop_back_end()
     else:
         run.back_end(**TROUBLES.get(case, {"delay": 0.5}))
-    waits = []
-    for _ in range(REQUESTS):
-        began = time.monotonic()
-        assert run.get("/plain").status == 200
-        waits.append(1000 * (time.monotonic() - began))
+    milliseconds = [1000 * each for each in waits(run, REQUESTS)]
     if case == BACK:
         run.resume_back_end()
         run.get("/slow?seconds=2")
     ended = run.terminate()
     assert ended.code == 0
     lost = sum((journal.started() - run.span_ids()).values())
-    said = sum(int(found[1]) for line in run.logs() if (found := re.search(r"(\d+) spans were lost", line)))
-    figures = (f"{max(waits):.0f}", f"{median(waits):.1f}", f"{sum(waits):.0f}", f"{ended.seconds:.1f}", lost, said)
-    return [*map(str, figures)]
+    waited = (f"{max(milliseconds):.0f}", f"{median(milliseconds):.1f}", f"{sum(milliseconds):.0f}")
+    return [*waited, f"{ended.seconds:.1f}", f"{lost}", f"{said_lost(run)}"]

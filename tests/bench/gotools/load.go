@@ -26,7 +26,6 @@ type result struct {
 	OK      int     `json:"ok"`
 	Seconds float64 `json:"seconds"`
 	P50     float64 `json:"p50"`
-	P90     float64 `json:"p90"`
 	P99     float64 `json:"p99"`
 }
 
@@ -85,7 +84,7 @@ func load(arguments []string) error {
 	slices.Sort(latencies)
 	at := func(share float64) float64 { return latencies[int(share*float64(len(latencies)-1))] }
 	return json.NewEncoder(os.Stdout).Encode(result{
-		sent.Load(), len(latencies), seconds, at(0.5), at(0.9), at(0.99),
+		sent.Load(), len(latencies), seconds, at(0.5), at(0.99),
 	})
 }
 

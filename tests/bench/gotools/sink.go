@@ -13,7 +13,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -26,7 +25,6 @@ import (
 
 // store keeps exports as they came, and decodes them when it is asked: not while the server is being measured.
 type store struct {
-	delay   atomic.Int64
 	mutex   sync.Mutex
 	exports [][]byte
 }
@@ -40,9 +38,6 @@ type count struct {
 }
 
 func (s *store) add(export []byte) {
-	if delay := s.delay.Load(); delay > 0 {
-		time.Sleep(time.Duration(delay))
-	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.exports = append(s.exports, export)
@@ -116,17 +111,11 @@ func (s *store) last(response http.ResponseWriter, _ *http.Request) {
 	_, _ = response.Write(s.exports[len(s.exports)-1])
 }
 
-// reset forgets all spans and sets the delay of answers from now on.
-func (s *store) reset(response http.ResponseWriter, request *http.Request) {
-	delay, err := time.ParseDuration(request.URL.Query().Get("delay"))
-	if err != nil {
-		http.Error(response, err.Error(), http.StatusBadRequest)
-		return
-	}
+// reset forgets all spans.
+func (s *store) reset(http.ResponseWriter, *http.Request) {
 	s.mutex.Lock()
+	defer s.mutex.Unlock()
 	s.exports = nil
-	s.mutex.Unlock()
-	s.delay.Store(int64(delay))
 }
 
 // raw hands gRPC messages through as bytes.

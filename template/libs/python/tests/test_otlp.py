@@ -3,8 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext
+from spans import span
 
 from tracerun.breaker import Breaker
 from tracerun.otlp import MOST_PARTS, Answer, Outcome, saving_the_others
@@ -12,9 +11,7 @@ from tracerun.otlp import MOST_PARTS, Answer, Outcome, saving_the_others
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
-def span(name: str) -> ReadableSpan:
-    return ReadableSpan(name, SpanContext(1, 1, is_remote=False))
+    from opentelemetry.sdk.trace import ReadableSpan
 
 
 class BackEnd:

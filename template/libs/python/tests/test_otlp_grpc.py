@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext
+from spans import span
 
 from tracerun.otlp import TIMEOUT, Answer, Outcome, otlp
 from tracerun.otlp_grpc import LARGEST_MESSAGE, otlp_grpc
@@ -87,10 +87,6 @@ def back_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackEnd]:
 def export(back_end: BackEnd) -> Export:
     assert back_end.url
     return otlp_grpc(signed=False)
-
-
-def span(name: str, **attributes: Any) -> ReadableSpan:
-    return ReadableSpan(name, SpanContext(1, 1, is_remote=False), attributes=attributes)
 
 
 def test_spans_arrive(back_end: BackEnd, export: Export) -> None:
@@ -197,3 +193,12 @@ def test_no_token_is_sent_in_plain_text(url: str, grpc_asked: bool, monkeypatch:
 def test_nobody_who_listens_is_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     assert otlp_grpc(signed=False)([span("a")]) == Answer(Outcome.FAILED)
+
+
+def test_an_exporter_that_is_made_again_at_each_try_leaves_nothing_behind(export: Export) -> None:
+    before = list(logging.getLogger("opentelemetry.attributes").filters)
+    assert before, "nothing quietens the exporter: nothing is proven"
+    for _ in range(3):
+        otlp_grpc(signed=False)
+    assert logging.getLogger("opentelemetry.attributes").filters == before
+    assert export([span("a")]) == Answer(Outcome.DELIVERED)

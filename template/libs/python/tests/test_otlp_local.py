@@ -10,8 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext
+from spans import span
 
 from tracerun.otlp import Answer, Outcome, otlp
 from tracerun.otlp_local import otlp_local
@@ -90,10 +89,6 @@ def export(collector: Collector) -> Export:
     export = otlp_local()
     assert export is not None
     return export
-
-
-def span(name: str, **attributes: Any) -> ReadableSpan:
-    return ReadableSpan(name, SpanContext(1, 1, is_remote=False), attributes=attributes)
 
 
 def test_spans_arrive_over_one_connection(collector: Collector, export: Export) -> None:

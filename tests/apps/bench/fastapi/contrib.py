@@ -1,6 +1,6 @@
 """The app with the contrib instrumentation and the SDK's batch processor, as their documentation sets them up.
 
-`PROTOCOL` is grpc or http; with `FLUSH` set, every response is followed by a flush.
+With `FLUSH` set, every response is followed by a flush.
 """
 
 import os
@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-if os.environ["PROTOCOL"] == "grpc":
+if os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"] == "grpc":
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 else:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

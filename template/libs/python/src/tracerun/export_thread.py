@@ -7,10 +7,9 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-
 from tracerun.otlp import Answer, Outcome
-from tracerun.quiet import OncePerMinute
+from tracerun.quiet import once_per_minute
+from tracerun.untraced import untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +32,7 @@ class ExportThread:
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
-        _log.addFilter(OncePerMinute())
+        once_per_minute(__name__)
 
     def start(self) -> None:
         """Start the thread, so that the import of the exporter does not wait for the first span."""
@@ -53,15 +52,12 @@ class ExportThread:
 
     def export_here(self, spans: Sequence[ReadableSpan]) -> Answer:
         """Export in the calling thread; blocks at most the exporter's time-out. Never raises."""
-        # Otherwise an instrumented HTTP client would trace each export, and the export of that span, for ever.
-        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
         try:
-            return self._made()(spans)
+            with untraced():
+                return self._made()(spans)
         except Exception as error:  # noqa: BLE001 (no export failure may reach a request)
             self._say("an export failed and is tried again", error)
             return Answer(Outcome.FAILED)
-        finally:
-            detach(token)
 
     def _made(self) -> Export:
         with self._lock:
@@ -74,9 +70,9 @@ class ExportThread:
         _log.warning("%s: %s: %s", what, type(error).__name__, text, exc_info=_log.isEnabledFor(logging.DEBUG))
 
     def _run(self) -> None:
-        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))  # this thread's, for good: see export_here
         try:
-            self._made()
+            with untraced():
+                self._made()
         except Exception as error:  # noqa: BLE001 (no export failure may reach a request)
             self._say("the exporter cannot be made, each export tries again", error)
         while True:

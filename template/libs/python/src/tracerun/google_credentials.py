@@ -8,22 +8,20 @@ import google.auth
 import grpc
 from google.auth.transport.grpc import AuthMetadataPlugin
 from google.auth.transport.requests import AuthorizedSession, Request
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.gcp_credential_provider import create_google_authorized_session
+
+from tracerun.untraced import untraced
 
 if TYPE_CHECKING:
     import requests
 
 
 class _UntracedRequest(Request):
-    """Asks for tokens, also in google-auth's own threads, without a span: see `ExportThread.export_here`."""
+    """Asks for tokens without a span, also in google-auth's own threads."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
-        try:
+        with untraced():
             return super().__call__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        finally:
-            detach(token)
 
 
 def session() -> requests.Session:

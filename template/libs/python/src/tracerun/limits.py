@@ -83,23 +83,14 @@ def _all_attributes(span: ReadableSpan) -> list[Mapping[str, AnyValue] | None]:
 
 def weight(span: ReadableSpan) -> tuple[int, int]:
     """Return about how much memory `span` takes, in bytes, and how many attributes it brings into an export."""
-    size, count = _weight(span.attributes)
-    size += _FIXED_BYTES + len(span.status.description or "")
-    for attributes in (*(event.attributes for event in span.events), *(link.attributes for link in span.links)):
-        more, further = _weight(attributes)
-        size += more
-        count += further
+    size, count = _FIXED_BYTES + len(span.status.description or ""), 0
+    for attributes in _all_attributes(span):
+        if attributes:
+            plain = as_dict(attributes)
+            count += len(plain)
+            for value in plain.values():
+                size += len(value) if isinstance(value, (str, bytes)) else _ATTRIBUTE_BYTES
     return size, count
-
-
-def _weight(attributes: Mapping[str, AnyValue] | None) -> tuple[int, int]:
-    if not attributes:
-        return 0, 0
-    size = 0
-    plain = as_dict(attributes)
-    for value in plain.values():
-        size += len(value) if isinstance(value, (str, bytes)) else _ATTRIBUTE_BYTES
-    return size, len(plain)
 
 
 def as_dict(attributes: Mapping[str, AnyValue]) -> Mapping[str, AnyValue]:

@@ -6,7 +6,6 @@ be told from an outage, and would hold up all others.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ from opentelemetry.util.re import parse_env_headers
 
 from tracerun.limits import within_limits
 from tracerun.otlp import LONGEST_RETRY_AFTER, TIMEOUT, Answer, Outcome, variable
-from tracerun.quiet import OncePerMinute
+from tracerun.quiet import once_per_minute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,8 +53,7 @@ def otlp_grpc(*, signed: bool) -> Export:
     Raises `ValueError` when the end point is no URL, `OSError` when a file of certificates cannot be read, and what
     `channel_credentials` raises.
     """
-    for name in _NOISY:
-        logging.getLogger(name).addFilter(OncePerMinute())
+    once_per_minute(*_NOISY)
     target, tls = _target()
     credentials = _credentials(signed=signed) if tls else None
     channel = _channel(target, credentials)

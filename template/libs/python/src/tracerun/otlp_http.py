@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -12,7 +11,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from tracerun.limits import within_limits
 from tracerun.otlp import TIMEOUT, Answer, Outcome, answer_of
-from tracerun.quiet import OncePerMinute
+from tracerun.quiet import once_per_minute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +33,7 @@ _NOISY: Final = (
 
 def otlp_http(*, signed: bool) -> Export:
     """Return an export over OTLP/HTTP (default http://localhost:4318); `signed`: with a token of Google's."""
-    for name in _NOISY:
-        logging.getLogger(name).addFilter(OncePerMinute())
+    once_per_minute(*_NOISY)
     last: requests.Response | None = None
     pause = ""
 

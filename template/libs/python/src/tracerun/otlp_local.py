@@ -16,7 +16,7 @@ from opentelemetry.util.re import parse_env_headers
 
 from tracerun.otlp import TIMEOUT, Answer, Outcome, answer_of, variable
 from tracerun.otlp_encoding import encode
-from tracerun.quiet import OncePerMinute
+from tracerun.quiet import once_per_minute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def otlp_local() -> Export | None:
     plain = parts.scheme == "http" and parts.hostname in _HOSTS and parts.username is None
     if not plain or parts.hostname is None or variable("COMPRESSION") not in {"", "none"}:
         return None
-    _log.addFilter(OncePerMinute())
+    once_per_minute(__name__)
     post = _Post(parts.hostname, port, urlunsplit(("", "", parts.path or "/", parts.query, "")))
     official: Export | None = None
 

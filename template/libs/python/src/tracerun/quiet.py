@@ -26,6 +26,14 @@ class OncePerMinute(logging.Filter):
         return True
 
 
+def once_per_minute(*names: str) -> None:
+    """Let the loggers `names` log once a minute each; asking again changes nothing."""
+    for name in names:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, OncePerMinute) for each in logger.filters):
+            logger.addFilter(OncePerMinute())
+
+
 class Tally:
     """Counts what went wrong and says so in one WARNING a minute, with the number since the last one.
 

@@ -70,6 +70,9 @@ class Settings:
                 _log.warning("%s must be %s, got %r; using the default", name, allowed, text)
                 return fallback
 
+        def either(name: str, yes: str, no: str, *, fallback: bool) -> bool:
+            return read(name, {yes: True, no: False}.__getitem__, fallback, f"{yes} or {no}")
+
         def flag(name: str, *, fallback: bool) -> bool:
             return read(name, lambda text: {"true": True, "false": False}[text.lower()], fallback, "true or false")
 
@@ -87,36 +90,21 @@ class Settings:
             max_traces_per_second=read(
                 "TRACERUN_MAX_TRACES_PER_SECOND", _rate, default.max_traces_per_second, "a number, 0 or more"
             ),
-            google_backend=read(
-                "TRACERUN_BACKEND",
-                {"google": True, "other": False}.__getitem__,
-                default.google_backend,
-                "google or other",
-            ),
-            on_idle=read(
-                "TRACERUN_FLUSH",
-                {"on-idle": True, "background": False}.__getitem__,
-                default.on_idle,
-                "on-idle or background",
-            ),
+            google_backend=either("TRACERUN_BACKEND", "google", "other", fallback=default.google_backend),
+            on_idle=either("TRACERUN_FLUSH", "on-idle", "background", fallback=default.on_idle),
             flush_deadline=read(
                 "TRACERUN_FLUSH_DEADLINE_MS",
                 _deadline,
                 default.flush_deadline,
                 "a number of milliseconds from 0 to 10000",
             ),
-            grpc=read(
+            grpc=either(
                 next((name for name in _PROTOCOLS if environ.get(name, "").strip()), _PROTOCOLS[0]),
-                {"grpc": True, "http/protobuf": False}.__getitem__,
-                default.grpc,
-                "grpc or http/protobuf",
+                "grpc",
+                "http/protobuf",
+                fallback=default.grpc,
             ),
-            sign_exports=read(
-                "TRACERUN_EXPORT_AUTH",
-                {"google": True, "none": False}.__getitem__,
-                default.sign_exports,
-                "google or none",
-            ),
+            sign_exports=either("TRACERUN_EXPORT_AUTH", "google", "none", fallback=default.sign_exports),
         )
 
 
