@@ -105,7 +105,7 @@ SCOPE = {"method": "GET", "path": "/items/7", "query_string": b"token=secret", "
 
 def test_the_access_line_has_no_secrets(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    RequestLog(SCOPE).ended(200, SpanContext(1, 2, is_remote=False), None, kept=True)
+    RequestLog(SCOPE).ended(200, NonRecordingSpan(SpanContext(1, 2, is_remote=False)), None, kept=True)
     (record,) = caplog.records
     request = record.httpRequest  # type: ignore[attr-defined]
     assert record.getMessage() == "GET /items/7 200"
@@ -121,7 +121,7 @@ def test_the_access_line_has_no_secrets(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_an_exception_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     error = RuntimeError("broken")
-    RequestLog(SCOPE).ended(500, SpanContext(1, 2, is_remote=False), error, kept=True)
+    RequestLog(SCOPE).ended(500, NonRecordingSpan(SpanContext(1, 2, is_remote=False)), error, kept=True)
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == ("ERROR", "RuntimeError: broken")
     again = logging.makeLogRecord({"exc_info": (RuntimeError, error, None)})

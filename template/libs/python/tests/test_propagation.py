@@ -179,7 +179,7 @@ def test_a_dropped_span_has_the_ids_that_the_sdk_would_give_it(
     span = telemetry.provider.get_tracer("test").start_span("GET", incoming.put_into(context))
     ids.release(adopted)
     official = span.get_span_context()
-    ours = telemetry.spans.start(scope).span_context
+    ours = telemetry.spans.start(scope).span.get_span_context()
     assert ours.span_id != official.span_id
     assert (ours.trace_id, ours.trace_flags, ours.is_remote, ours.trace_state.to_header()) == (
         official.trace_id,

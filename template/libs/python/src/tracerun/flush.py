@@ -169,7 +169,8 @@ class FlushProcessor(SpanProcessor):
 
     def request_started(self) -> None:
         """Count an active request; it takes over the duty to wait from those that are held."""
-        self._bind()
+        if asyncio.get_running_loop() is not self._loop:
+            self._bind()
         self._seen_request = True
         self._active += 1
         if self._begun < self._arrived:
@@ -191,7 +192,7 @@ class FlushProcessor(SpanProcessor):
         if self._draining:
             self._release()
             return False
-        if not (self._is_idle() and self._pending()):
+        if not self._is_idle() or not self._pending():
             return False
         if hold and self._on_idle:
             return True

@@ -26,8 +26,6 @@ from tracerun.settings import HEALTH_PATH
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    from opentelemetry.trace import SpanContext
-
     from tracerun.flush import FlushProcessor
     from tracerun.keep import KeepProcessor
     from tracerun.server_span import ServerSpan, ServerSpans
@@ -97,8 +95,7 @@ class TraceMiddleware:
         span = exchange.span
         try:
             error = span.end(exchange.progress.status, error)
-            kept = self._is_kept(span.span_context)
-            exchange.log.ended(exchange.progress.status, span.span_context, error, kept=kept)
+            exchange.log.ended(exchange.progress.status, span.span, error, kept=span.recorded and self._is_kept(span))
         finally:
             must_wait = self._flush.request_ended(hold=hold)
         return must_wait
@@ -107,9 +104,10 @@ class TraceMiddleware:
         """Return when the last byte of a request that had to wait may leave."""
         await self._flush.hold()
 
-    def _is_kept(self, span: SpanContext) -> bool:
+    def _is_kept(self, span: ServerSpan) -> bool:
         """Tell, once, whether the local trace that began with `span`, which has ended, is kept."""
-        return span.trace_flags.sampled or (self._keep is not None and self._keep.was_kept(span.span_id))
+        ids = span.span.get_span_context()
+        return ids.trace_flags.sampled or (self._keep is not None and self._keep.was_kept(ids.span_id))
 
 
 class _Exchange:

@@ -12,7 +12,7 @@ from tracerun.logs import HTTP_REQUEST, TRACE_SAMPLED
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opentelemetry.trace import SpanContext
+    from opentelemetry.trace import Span
 
 _access: Final = logging.getLogger("tracerun.access")
 _errors: Final = logging.getLogger("tracerun.error")
@@ -35,13 +35,16 @@ class RequestLog:
         self._version = scope.get("http_version", "1.1")
         self._started = time.monotonic()
 
-    def ended(self, status: int, span: SpanContext, error: BaseException | None, *, kept: bool) -> None:
+    def ended(self, status: int, span: Span, error: BaseException | None, *, kept: bool) -> None:
         """Log the end of the request; `status` 0 means that there was no response, `kept` is the final decision."""
-        about = {"span_context": span, TRACE_SAMPLED: kept}
+        access = _access.isEnabledFor(logging.INFO)
+        if error is None and not access:
+            return
+        about = {"span_context": span.get_span_context(), TRACE_SAMPLED: kept}
         if isinstance(error, Exception):
             _errors.error("%s: %s", type_name(error), error, exc_info=error, extra=about)
             _mark(error)
-        if not _access.isEnabledFor(logging.INFO):
+        if not access:
             return
         request: dict[str, Any] = {
             "requestMethod": self._verb,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+_LENGTH: Final = b"content-length"
 _BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -19,10 +21,11 @@ class ResponseProgress:
     headers. https://www.rfc-editor.org/rfc/rfc9112#section-6.3
     """
 
-    __slots__ = ("_left", "_method", "_trailers", "status")
+    __slots__ = ("_headers", "_left", "_method", "_trailers", "status")
 
     def __init__(self, method: str) -> None:
         self._method = method
+        self._headers: Iterable[tuple[bytes, bytes]] = ()
         self._left: int | None = None
         self._trailers = False
         self.status = 0
@@ -30,14 +33,12 @@ class ResponseProgress:
     def completes(self, message: Mapping[str, Any]) -> bool:
         """Tell whether the client has its whole response once `message` is sent."""
         kind = message["type"]
+        if kind == "http.response.body":
+            if message.get("more_body", False) or self._trailers:
+                return self._reaches_the_length(len(message.get("body", b"")))
+            return True
         if kind == "http.response.start":
             return self._start(message)
-        if kind == "http.response.body":
-            if self._left is not None:
-                self._left -= len(message.get("body", b""))
-                if self._left <= 0:
-                    return True
-            return not (message.get("more_body", False) or self._trailers)
         if kind == "http.response.trailers":
             return not message.get("more_trailers", False)
         return bool(kind == "http.response.pathsend")
@@ -45,9 +46,14 @@ class ResponseProgress:
     def _start(self, message: Mapping[str, Any]) -> bool:
         self.status = message["status"]
         self._trailers = message.get("trailers", False)
+        self._headers = message.get("headers", ())
         if self._method == "HEAD" or self.status in _BODILESS:
             return True
-        for name, value in message.get("headers", ()):
-            if name.lower() == b"content-length":
-                self._left = int(value)
-        return self._left == 0
+        return any(value == b"0" and name.lower() == _LENGTH for name, value in self._headers)
+
+    def _reaches_the_length(self, sent: int) -> bool:
+        if self._left is None:
+            lengths = (int(value) for name, value in self._headers if name.lower() == _LENGTH)
+            self._left = next(lengths, sys.maxsize)
+        self._left -= sent
+        return self._left <= 0

@@ -6,9 +6,10 @@ import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context
+from opentelemetry.trace import SpanKind, set_span_in_context
 
 from tracerun import trace_ids
+from tracerun.dropped_span import DroppedSpan
 from tracerun.http_names import (
     NETWORK_PROTOCOL_NAME,
     NETWORK_PROTOCOL_VERSION,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, SpanContext, Tracer
+    from opentelemetry.trace import Span, Tracer
 
     from tracerun.propagation import TracePropagator
     from tracerun.sampling import RatioSampler
@@ -48,7 +49,7 @@ class ServerSpans:
         if incoming is None:
             return ServerSpan(self._recorded(scope, context), context, scope)
         if self._sampler.drops(incoming):  # what is not recorded needs none of the SDK's work
-            return ServerSpan(NonRecordingSpan(trace_ids.of_dropped_span(incoming)), context, scope)
+            return ServerSpan(DroppedSpan(incoming), context, scope)
         adopted = trace_ids.adopt(incoming)
         try:
             return ServerSpan(self._recorded(scope, incoming.put_into(context)), context, scope)
@@ -72,15 +73,15 @@ class ServerSpans:
 class ServerSpan:
     """Starts with the request and ends with the status and the route that are known by then."""
 
-    __slots__ = ("_scope", "_span", "context", "span_context")
+    __slots__ = ("_scope", "context", "recorded", "span")
 
     def __init__(self, span: Span, context: Context, scope: Mapping[str, Any]) -> None:
-        self._span = span
+        self.span = span
         self._scope = scope
         self.context = set_span_in_context(span, context)
         """The context in which the request is handled: the span is current, baggage is there."""
-        self.span_context: SpanContext = span.get_span_context()
-        """The ids of the span."""
+        self.recorded = span.is_recording()
+        """Whether there is anything to keep."""
 
     def end(self, status: int = 0, error: BaseException | None = None) -> BaseException | None:
         """End the span; `status` 0 means that no response was sent.
@@ -89,12 +90,12 @@ class ServerSpan:
         """
         if error is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             error = _exception_behind_response()
-        if self._span.is_recording():
+        if self.recorded and self.span.is_recording():  # the app may have ended it
             self._end(status, error)
         return error
 
     def _end(self, status: int, error: BaseException | None) -> None:
-        span = self._span
+        span = self.span
         known: dict[str, str | int] = {}
         route = route_template(self._scope)
         if route:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import SpanContext, TraceFlags
 
 if TYPE_CHECKING:
     from contextvars import Token
 
     from tracerun.propagation import Incoming
-
-_RANDOM: Final = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
-_NO_FLAGS: Final = TraceFlags(TraceFlags.DEFAULT)
 
 _adopted: ContextVar[Incoming | None] = ContextVar("tracerun_adopted", default=None)
 
@@ -45,19 +41,3 @@ def adopt(incoming: Incoming) -> Token[Incoming | None]:
 def release(token: Token[Incoming | None]) -> None:
     """End `adopt`."""
     _adopted.reset(token)
-
-
-_generator: Final = PlatformIdGenerator()
-
-
-def of_dropped_span(incoming: Incoming) -> SpanContext:
-    """Return the ids that the SDK gives to the span of a request when its sampler drops it: new, and not sampled."""
-    parent = incoming.parent
-    random = incoming.random if parent is None else parent.trace_flags.random_trace_id
-    return SpanContext(
-        incoming.trace_id,
-        _generator.generate_span_id(),
-        is_remote=False,
-        trace_flags=_RANDOM if random else _NO_FLAGS,
-        trace_state=incoming.trace_state,
-    )
