@@ -53,3 +53,18 @@ def system(project: Path, destination: Path, services: str, *, app: str | None =
         text = text.replace(before, f"{before.partition(':')[0]}: {value}")
     file.write_text(text)
     return destination
+
+OPEN_CHAIN = CHAIN.replace("    access: private\n", "    access: public\n    env:\n      TRACERUN_TRUST_CALLERS: 'true'\n")
+"""Without ID tokens, so that the sample's own client can call; the callees believe whom they are called by."""
+
+EXPECT = """\
+requests:
+  - request: GET /items/1
+    spans:
+      - SERVER GET /items/{id}
+      - CLIENT GET
+      - pricing SERVER GET /items/{id}
+      - CLIENT GET
+      - inventory SERVER GET /items/{id}
+"""
+"""expect.yaml of both chains, with the sample's routes."""

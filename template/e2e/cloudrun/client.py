@@ -112,9 +112,8 @@ class CloudRun:
         if traced is None and not {"traceparent", "x-cloud-trace-context"} & set(sent):
             traced = Caller(new_trace_id(self.system.topology.sampling.ratio))
             sent["traceparent"] = f"00-{traced.trace_id}-{new_span_id()}-00"
-        url = self.url(service, inside=caller in self.system.topology.services)
-        if caller is not None and self.system.topology.services[service].access == "private":
-            sent.setdefault("authorization", f"Bearer {self.id_token(caller, url)}")
+        url, credentials = self.system.reach(service, caller)
+        sent = {**credentials, **sent}
         response = self._client.request(method, url + path, headers=sent, content=content)
         trace_id = "" if traced is None else traced.trace_id
         return Reply(trace_id, response.status_code, response.headers, response.content)

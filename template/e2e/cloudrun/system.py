@@ -117,6 +117,31 @@ class System:
         """Return the email address of the account of the service `name`; an email address is returned as it is."""
         return name if "@" in name else account_of(self.topology.project, self._known(name))
 
+    def names(self) -> dict[str, str]:
+        """Return who has which address, `HOST:PORT`."""
+        found = {self.upstream.url: "upstream", **{stub.url: "slow" for stub in self.slow.values()}}
+        for service in self.front_ends:
+            found |= {self.url(service): service, self.url(service, inside=True): service}
+        return {url.partition("//")[2]: name for url, name in found.items()}
+
+    def usual_caller(self, service: str) -> str:
+        """Return who calls `service`: an invoker from outside, or for an internal one a service that calls it."""
+        services = self.topology.services
+        if services[self._known(service)].ingress == "all":
+            return INVOKER
+        return next(name for name, other in services.items() if service in other.calls)
+
+    def reach(self, service: str, caller: str | None) -> tuple[str, dict[str, str]]:
+        """Return the address at which `caller` reaches `service`, and the headers it needs there.
+
+        `caller` is a service, which calls from the VPC network, or the email address of an account, which calls from
+        outside; None: from outside, without an ID token.
+        """
+        url = self.url(service, inside=caller in self.topology.services)
+        if caller is None or self.topology.services[service].access == "public":
+            return url, {}
+        return url, {"authorization": f"Bearer {self.id_tokens.sign(self.account(caller), url)}"}
+
     def instance(self, service: str) -> Instance:
         """Return the oldest running instance of `service`, or the last one that has ended."""
         found = self.instances[self._known(service)].all
