@@ -68,7 +68,7 @@ BROKEN = {
     "internal service that nobody calls": (
         "    access: public",
         "    access: public\n  stock:\n    framework: python-fastapi\n    ingress: internal",
-        "topology.yaml:39: services.stock.ingress: internal, so nobody could reach it: let a service call it, or use",
+        "topology.yaml:38: services.stock.ingress: internal, so nobody could reach it: let a service call it, or use",
     ),
     "access": (
         "access: public",

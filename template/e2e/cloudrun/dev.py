@@ -13,7 +13,7 @@ import httpx
 from rich.text import Text
 from watchfiles import awatch
 
-from cloudrun.errors import CloudRunError, StartFailed
+from cloudrun.errors import CloudRunError, StartFailed, Timeout
 from cloudrun.expect import Expected, load
 from cloudrun.identity import INVOKER
 from cloudrun.instances import MOST
@@ -35,6 +35,8 @@ _IGNORED: Final = {".venv", "__pycache__", "tests", ".pytest_cache", ".mypy_cach
 _SETTLED: Final = 0.3
 """Seconds without a new span after which a trace is shown."""
 _TRACE_LIMIT: Final = 10.0
+_FAILED_LIMIT: Final = 1.0
+"""Seconds to wait for the trace of a request that failed: it may never be whole."""
 _REQUEST_LIMIT: Final = 30.0
 _SLOW_SECONDS: Final = 2.0
 _TOKEN_SECONDS: Final = 12 * 3600.0
@@ -165,10 +167,12 @@ async def _show(system: System, expected: Expected, console: Console) -> None:
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise StartFailed(f"{expected.request} was not answered: {error!r}") from error
-    console.print(f"{response.status_code} {response.text.strip()[:500]}\n", markup=False)
+    console.print(f"{response.status_code} {response.text.strip()[:500]}\n", markup=False, soft_wrap=True)
     as_expected = response.status_code == expected.status
-    if ratio > 0 and as_expected:
-        await system.store.wait_for(trace_id, expected.is_in, _TRACE_LIMIT)
+    if ratio > 0:
+        limit = _TRACE_LIMIT if as_expected or system.slow else _FAILED_LIMIT
+        with suppress() if as_expected else suppress(Timeout):
+            await system.store.wait_for(trace_id, expected.is_in, limit)
     await system.all_logs()
     _print_trace(system, trace_id, console)
     if not (as_expected or system.slow):
@@ -179,7 +183,7 @@ def _print_trace(system: System, trace_id: str, console: Console) -> None:
     """Show what has arrived of a trace, and the log lines that name it."""
     trace = system.store.trace(trace_id)
     if trace.spans:
-        console.print(waterfall(trace, system.names()))
+        console.print(waterfall(trace, system.names(), columns=console.width))
     lines = log_lines(trace, ((line.service, line.text) for line in system.logs))
     if lines is not None:
         console.print(lines)

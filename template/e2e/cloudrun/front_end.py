@@ -124,7 +124,7 @@ class FrontEnd:
         self._on_request(
             RequestLog(
                 self._service,
-                client.writer.get_extra_info("peername")[:2],
+                client.address,
                 request.method.decode(),
                 request.target.decode("latin-1"),
                 status,

@@ -23,6 +23,9 @@ class Peer:
         self.protocol = protocol
         self.reader = reader
         self.writer = writer
+        # Asked for now: TLS forgets it when the other side leaves.
+        self.address: tuple[str, int] = (writer.get_extra_info("peername") or ("", 0))[:2]
+        """The other side's."""
 
     def ready_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
         """Return the next event if the bytes for it are there."""
