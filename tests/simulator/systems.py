@@ -54,7 +54,10 @@ def system(project: Path, destination: Path, services: str, *, app: str | None =
     file.write_text(text)
     return destination
 
-OPEN_CHAIN = CHAIN.replace("    access: private\n", "    access: public\n    env:\n      TRACERUN_TRUST_CALLERS: 'true'\n")
+
+OPEN_CHAIN = CHAIN.replace(
+    "    access: private\n", "    access: public\n    env:\n      TRACERUN_TRUST_CALLERS: 'true'\n"
+)
 """Without ID tokens, so that the sample's own client can call; the callees believe whom they are called by."""
 
 EXPECT = """\

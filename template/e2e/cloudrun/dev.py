@@ -171,8 +171,11 @@ async def _show(system: System, expected: Expected, console: Console) -> None:
     as_expected = response.status_code == expected.status
     if ratio > 0:
         limit = _TRACE_LIMIT if as_expected or system.slow else _FAILED_LIMIT
-        with suppress() if as_expected else suppress(Timeout):
+        try:
             await system.store.wait_for(trace_id, expected.is_in, limit)
+        except Timeout:
+            if as_expected:
+                raise
     await system.all_logs()
     _print_trace(system, trace_id, console)
     if not (as_expected or system.slow):

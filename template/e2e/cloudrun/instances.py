@@ -38,7 +38,8 @@ class Instances:
         self._service = service
         self._create = create
         self._on_failure = on_failure
-        self._waiting: deque[asyncio.Future[Instance]] = deque()
+        self.line: deque[asyncio.Future[Instance]] = deque()
+        """Requests that wait for an instance."""
         self._starting = 0
         self._start_ups: list[float] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -54,7 +55,7 @@ class Instances:
 
     def _created(self) -> Instance:
         instance = self._create()
-        self.all = [*(other for other in self.all if other.is_running), instance]
+        self.all = [*(other for other in self.all if not other.has_ended), instance]
         self._starting += 1
         return instance
 
@@ -62,10 +63,13 @@ class Instances:
         began = time.monotonic()
         try:
             await instance.start()
+        except CloudRunError:
+            self.all.remove(instance)
+            raise
         finally:
             self._starting -= 1
         self._start_ups.append(time.monotonic() - began)
-        while self._waiting and self._has_room(instance):
+        while self.line and self._has_room(instance):
             self._hand_over(instance)
         return instance
 
@@ -94,20 +98,20 @@ class Instances:
 
     def give_back(self, instance: Instance) -> None:
         """End a request; the first in line gets its place."""
-        if self._waiting and instance.takes_requests and instance.active <= self._service.concurrency:
+        if self.line and instance.takes_requests and instance.active <= self._service.concurrency:
             self._hand_over(instance)
         instance.end_request()
 
     async def _wait_in_line(self) -> Instance | Refusal:
         waiting = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
+        self.line.append(waiting)
         self._scale_out()
         limit = max(self.shortest_wait, _START_UPS * fmean(self._start_ups or [0.0]))
         await asyncio.wait([waiting], timeout=limit)
         if waiting.done():
             instance: Instance = waiting.result()
             return instance
-        self._waiting.remove(waiting)
+        self.line.remove(waiting)
         reason = f"no instance of {self._service.name} became free within {limit:.0f} s: {self._at_most()}"
         return Refusal(_TOO_MANY, reason)
 
@@ -118,7 +122,7 @@ class Instances:
     def _scale_out(self) -> None:
         """Start an instance if those that are starting are too few for the line."""
         running = sum(instance.takes_requests for instance in self.all) + self._starting
-        if len(self._waiting) > self._starting * self._service.concurrency and running < self.most:
+        if len(self.line) > self._starting * self._service.concurrency and running < self.most:
             task = asyncio.create_task(self._start_by_itself(self._created()))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -131,7 +135,7 @@ class Instances:
 
     def _hand_over(self, instance: Instance) -> None:
         instance.begin_request()
-        self._waiting.popleft().set_result(instance)
+        self.line.popleft().set_result(instance)
 
     def _has_room(self, instance: Instance) -> bool:
         return instance.takes_requests and instance.active < self._service.concurrency
