@@ -162,7 +162,7 @@ EXPECTED = {
     "requests: [{request: items}]\n": "use a method and a path without spaces",
     "requests: [{request: GET /, service: web}]\n": "there is no service web: there are api",
     "requests: [{request: GET /, status: true}]\n": "must be a whole number, got true",
-    "requests: [{request: GET /, spans: [CLIENT A, web SERVER B]}]\n": "spans.1: there is no service web: there are api",
+    "requests: [{request: GET /, spans: [CLIENT A, web SERVER B]}]\n": "there is no service web: there are api",
     "requests: [{request: GET /, spans: [web GET /]}]\n": "use kind and name, the service in front where it changes",
     "requests: [{request: GET /, spans: [1]}]\n": "must be text, got 1",
     "requests: [{reqest: GET /}]\n": "is no key here: did you mean request?",

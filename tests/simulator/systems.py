@@ -39,13 +39,13 @@ def system(project: Path, destination: Path, services: str, *, app: str | None =
         (destination / folder / ".venv").symlink_to(project / folder / ".venv")
     names = [line.strip(" :") for line in services.splitlines() if line.startswith("  ") and line[2] not in " #"]
     for name in names:
-        folder = destination / "services" / name
+        own = destination / "services" / name
         if name != "api":
-            shutil.copytree(destination / "services" / "api", folder, symlinks=True)
-        if not (folder / ".venv").exists():
-            (folder / ".venv").symlink_to(project / "services" / "api" / ".venv")
+            shutil.copytree(destination / "services" / "api", own, symlinks=True)
+        if not (own / ".venv").exists():
+            (own / ".venv").symlink_to(project / "services" / "api" / ".venv")
         if app:
-            shutil.copy(APPS / f"{app}.py", folder / "app" / "main.py")
+            shutil.copy(APPS / f"{app}.py", own / "app" / "main.py")
     file = destination / "topology.yaml"
     text = file.read_text().partition("services:\n")[0] + "services:\n" + services
     for key, value in topology.items():

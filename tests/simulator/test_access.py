@@ -56,7 +56,7 @@ def refused(run: CloudRun, status: int, *, service: str = "pricing", **sent: Any
     *_, line = run.logs(f"{service}/requests")
     assert json.loads(line)["logging.googleapis.com/trace"] == reply.trace_id
     assert "secret" not in line
-    return entry.refusal
+    return entry.refusal or ""
 
 
 def test_services_call_private_ones_with_tokens_of_the_metadata_server(run: CloudRun) -> None:
