@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from cloudrun import CloudRun
 from cloudrun.errors import CloudRunError, StartFailed
 
-from tests.project import make
+from tests.project import REPOSITORY, make
 from tests.simulator.systems import EXPECT, OPEN_CHAIN, system
 
 if TYPE_CHECKING:
@@ -130,6 +130,27 @@ def test_the_rendered_tests_miss_a_call_that_no_request_makes(open_chain: Path, 
         "no request of expect.yaml shows these calls, or their spans are not joined: [('api', 'stock')]"
         in result.stdout
     )
+
+
+def test_a_private_entry_is_called_with_an_id_token(project: Path, tmp_path: Path) -> None:
+    entry = "  api:\n    framework: python-fastapi\n    access: private\n    max_instances: 30\n"
+    folder = system(project, tmp_path / "orders", entry)
+    result = make(folder, "dev", "ONCE=1")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "(private: 401 without an ID token)" in result.stdout
+    assert "api has max_instances 30: this machine runs 10 at most" in result.stdout
+    assert re.search(
+        r"call api for 12 hours with -H 'authorization: Bearer [\w.-]{200,}'$", result.stdout, re.MULTILINE
+    )
+    assert "SERVER GET /items/{id}" in result.stdout
+
+
+def test_the_example_of_the_documentation_holds(chain: Path) -> None:
+    text = (REPOSITORY / "docs" / "offline-cloud-run.md").read_text().split("```python\n")[1].split("```")[0]
+    code: dict[str, Any] = {"CloudRun": CloudRun}
+    exec(text.replace("/items/1", "/headers"), code)  # noqa: S102 (it is ours)
+    with CloudRun(chain) as run:
+        code["test_pricing_answers_only_api"](run)
 
 
 def test_unknown_accounts_and_services_are_named(chain: Path) -> None:
