@@ -216,6 +216,13 @@ def test_a_refused_upload_is_read_so_that_its_sender_hears_why(entry: CloudRun) 
         assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
 
 
+@pytest.mark.parametrize("method", ["HEAD", "POST", "OPTIONS", "DELETE"])
+def test_refusals_fit_the_method(entry: CloudRun, method: str) -> None:
+    for _ in range(2):
+        reply = entry.request(method, "/headers", caller=STRANGER)
+        assert (reply.status, bool(reply.content)) == (403, method != "HEAD")
+
+
 def test_metadata_servers_know_their_own_account_only(run: CloudRun) -> None:
     def ask(service: str, path: str, flavor: str = "Google") -> httpx.Response:
         url = f"{run.system.metadata.url(service)}/computeMetadata/v1/instance/service-accounts/{path}"

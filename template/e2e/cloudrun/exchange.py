@@ -58,27 +58,27 @@ class Exchange:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._instance.port, limit=PIECE)
         except OSError:
-            await self._break_off("the instance does not accept connections")
+            await self._break_off("the instance does not accept connections", request.method)
             return
         container = Peer(h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADERS), reader, writer)
         upload = asyncio.create_task(self._upload(container, request))
         try:
             await self._download(container)
         except (h11.RemoteProtocolError, ConnectionError) as error:
-            await self._break_off(f"the connection to the instance broke: {error}")
+            await self._break_off(f"the connection to the instance broke: {error}", request.method)
         finally:
             upload.cancel()
             with contextlib.suppress(asyncio.CancelledError, h11.ProtocolError, OSError):
                 await upload
             writer.close()
 
-    async def _break_off(self, reason: str) -> None:
+    async def _break_off(self, reason: str, method: bytes) -> None:
         nothing_sent = not self._left and self._client.protocol.our_state in {h11.IDLE, h11.SEND_RESPONSE}
         if nothing_sent:
             self._status = _UNAVAILABLE
         self._end()
         if nothing_sent:
-            await self._client.answer(_UNAVAILABLE, reason)
+            await self._client.answer(_UNAVAILABLE, reason, method=method)
         else:
             self._client.writer.transport.abort()
 

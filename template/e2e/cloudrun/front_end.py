@@ -109,7 +109,8 @@ class FrontEnd:
     async def _refuse(self, client: Peer, request: h11.Request, refusal: Refusal, started: int) -> None:
         span = unsampled(list(request.headers))
         self._log(client, request, refusal.status, span, started, refusal.reason)
-        await client.answer(refusal.status, refusal.reason, *_CHALLENGES.get(refusal.status, ()))
+        challenge = _CHALLENGES.get(refusal.status, ())
+        await client.answer(refusal.status, refusal.reason, *challenge, method=request.method)
         await client.skip_body()
 
     def _log(

@@ -50,12 +50,13 @@ class Peer:
             self.writer.write(data)
             await self.writer.drain()
 
-    async def answer(self, status: int, text: str, *more: tuple[str, str]) -> None:
-        """Answer with a response of the front end's own; `more` are headers."""
+    async def answer(self, status: int, text: str, *more: tuple[str, str], method: bytes = b"GET") -> None:
+        """Answer a request of `method` with a response of the front end's own; `more` are headers."""
         body = f"{text}\n".encode()
         headers = [("content-type", "text/plain"), ("content-length", str(len(body))), ("connection", "close"), *more]
         await self.send(h11.Response(status_code=status, headers=headers))
-        await self.send(h11.Data(data=body))
+        if method != b"HEAD":
+            await self.send(h11.Data(data=body))
         await self.send(h11.EndOfMessage())
 
     async def skip_body(self) -> None:
