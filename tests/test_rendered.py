@@ -60,10 +60,20 @@ BROKEN = {
         "    access: public\n    calls: [pricing]",
         "topology.yaml:36: services.api.calls.0: there is no service pricing: there are api",
     ),
-    "private": (
+    "internal entry": (
+        "    access: public",
+        "    access: public\n    ingress: internal",
+        "topology.yaml:36: services.api.ingress: internal, so nobody could reach it: use ingress: all",
+    ),
+    "internal service that nobody calls": (
+        "    access: public",
+        "    access: public\n  stock:\n    framework: python-fastapi\n    ingress: internal",
+        "topology.yaml:38: services.stock.ingress: internal, so nobody could reach it: let a service call it, or use",
+    ),
+    "access": (
         "access: public",
-        "access: private",
-        'services.api.access: "private" is not supported by this version yet: use public',
+        "access: secret",
+        'services.api.access: "secret" is not allowed: use public or private',
     ),
     "billing": (
         "billing: request",
@@ -106,10 +116,10 @@ BROKEN = {
         'exporter: "batch" is not allowed: use sidecar or direct',
     ),
     "no entry": ("  api:", "  web:", "topology.yaml:31: services.api: is missing: add the entry service"),
-    "second service": (
+    "too many services": (
         "    access: public",
-        "    access: public\n  stock:\n    framework: python-fastapi",
-        "topology.yaml:31: services: has 2 entries, this version supports 1: remove the others",
+        "    access: public" + "".join(f"\n  s{number}:\n    framework: python-fastapi" for number in range(20)),
+        "topology.yaml:31: services: has 21 entries, this version supports 20: remove the others",
     ),
     "name": (
         "project: orders",
@@ -152,6 +162,8 @@ EXPECTED = {
     "requests: [{request: items}]\n": "use a method and a path without spaces",
     "requests: [{request: GET /, service: web}]\n": "there is no service web: there are api",
     "requests: [{request: GET /, status: true}]\n": "must be a whole number, got true",
+    "requests: [{request: GET /, spans: [CLIENT A, web SERVER B]}]\n": "there is no service web: there are api",
+    "requests: [{request: GET /, spans: [web GET /]}]\n": "use kind and name, the service in front where it changes",
     "requests: [{request: GET /, spans: [1]}]\n": "must be text, got 1",
     "requests: [{reqest: GET /}]\n": "is no key here: did you mean request?",
 }

@@ -29,6 +29,7 @@ def main() -> int:
     run.add_argument(
         "--once", action="store_true", help="send the requests of e2e/expect.yaml, show their traces and end"
     )
+    run.add_argument("--slow", metavar="NAME[:SECONDS]", help="give a service one more callee, which takes its time")
     commands.add_parser("check", help="check topology.yaml and e2e/expect.yaml")
     commands.add_parser("rules", help="list what is imitated, with the sources")
     arguments = parser.parse_args()
@@ -36,7 +37,9 @@ def main() -> int:
     try:
         if arguments.command == "dev":
             console = Console(highlight=False)
-            asyncio.run(_until_signalled(dev.once(project, console) if arguments.once else dev.watch(project, console)))
+            run_it = dev.once if arguments.once else dev.watch
+            slow = dev.slow_services(arguments.slow) if arguments.slow else {}
+            asyncio.run(_until_signalled(run_it(project, console, slow)))
         elif arguments.command == "check":
             expect.load(project, topology.load(project).services)
         else:

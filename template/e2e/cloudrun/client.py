@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from cloudrun.identity import INVOKER, LIFETIME
 from cloudrun.intake import Trouble
 from cloudrun.sampling import new_span_id, new_trace_id
 from cloudrun.system import System
@@ -16,12 +19,15 @@ from cloudrun.trace_headers import Caller, caller_of
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from cloudrun.instance import Exit, Instance
+    from cloudrun.request_log import RequestLog
     from cloudrun.store import Trace
+
+_Result = TypeVar("_Result")
 
 REQUEST_LIMIT = 30.0
 """Seconds that one request may take."""
@@ -56,7 +62,9 @@ class CloudRun:
 
     def __enter__(self) -> Self:
         self._portal = self._stack.enter_context(start_blocking_portal())
-        self._client = self._stack.enter_context(httpx.Client(trust_env=False, timeout=REQUEST_LIMIT))
+        trusted = ssl.create_default_context(cafile=str(self.system.authority.bundle))
+        client = httpx.Client(trust_env=False, timeout=REQUEST_LIMIT, verify=trusted)
+        self._client = self._stack.enter_context(client)
         try:
             self._loop.call(self.system.start)
         except BaseException:
@@ -72,9 +80,16 @@ class CloudRun:
 
     # -- requests
 
-    def get(self, path: str, *, service: str = "api", headers: Mapping[str, str] | None = None) -> Reply:
+    def get(
+        self,
+        path: str,
+        *,
+        service: str = "api",
+        headers: Mapping[str, str] | None = None,
+        caller: str | None = INVOKER,
+    ) -> Reply:
         """Send a GET; see `request`."""
-        return self.request("GET", path, service=service, headers=headers)
+        return self.request("GET", path, service=service, headers=headers, caller=caller)
 
     def request(
         self,
@@ -84,23 +99,43 @@ class CloudRun:
         service: str = "api",
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
+        caller: str | None = INVOKER,
     ) -> Reply:
         """Send a request through the service's front end and return the whole response.
 
         Unless `headers` names a trace, it gets a trace id that the sampling rule keeps (if the ratio is above 0).
+        `caller` is a service, which calls from the VPC network, or the email address of an account, which calls from
+        outside; a private service gets an ID token of theirs, unless `headers` has one. None: from outside, without.
         """
         sent = {name.lower(): value for name, value in (headers or {}).items()}
-        caller = caller_of([(name.encode(), value.encode("latin-1", "replace")) for name, value in sent.items()])
-        if caller is None and not {"traceparent", "x-cloud-trace-context"} & set(sent):
-            caller = Caller(new_trace_id(self.system.topology.sampling.ratio))
-            sent["traceparent"] = f"00-{caller.trace_id}-{new_span_id()}-00"
-        response = self._client.request(method, self.url(service) + path, headers=sent, content=content)
-        trace_id = "" if caller is None else caller.trace_id
+        traced = caller_of([(name.encode(), value.encode("latin-1", "replace")) for name, value in sent.items()])
+        if traced is None and not {"traceparent", "x-cloud-trace-context"} & set(sent):
+            traced = Caller(new_trace_id(self.system.topology.sampling.ratio))
+            sent["traceparent"] = f"00-{traced.trace_id}-{new_span_id()}-00"
+        url, credentials = self.system.reach(service, caller)
+        sent = {**credentials, **sent}
+        response = self._client.request(method, url + path, headers=sent, content=content)
+        trace_id = "" if traced is None else traced.trace_id
         return Reply(trace_id, response.status_code, response.headers, response.content)
 
-    def url(self, service: str = "api") -> str:
-        """Return the address of a service's front end, for clients of your own."""
-        return self.system.url(service)
+    def url(self, service: str = "api", *, inside: bool = False) -> str:
+        """Return the address of a service's front end, from outside or `inside` the VPC network, for other clients.
+
+        Inside, it has a certificate of `system.authority`.
+        """
+        return self.system.url(service, inside=inside)
+
+    def id_token(self, account: str, audience: str, *, lifetime: float = LIFETIME, **claims: Any) -> str:
+        """Return an ID token of `account`, a service or an email address, that lasts `lifetime` seconds.
+
+        `audience` is a service, for its address inside, or a URL. `claims` take the place of Google's; None: left out.
+        """
+        url = audience if "/" in audience else self.url(audience, inside=True)
+        return self.system.id_tokens.sign(self.system.account(account), url, lifetime=lifetime, **claims)
+
+    def requests(self, service: str = "api") -> list[RequestLog]:
+        """Return the service's request log: also requests that the platform refused, which no instance saw."""
+        return [entry for entry in self.system.requests if entry.service == service]
 
     def force_flag(self, *, sampled: bool | None, service: str = "api") -> None:
         """Make the platform sample every request (True), none (False), or as it does by itself (None)."""
@@ -127,31 +162,49 @@ class CloudRun:
         """Return how often each span has arrived, now."""
         return self._loop.call(self.system.store.span_ids)
 
-    # -- the instance
+    # -- the instances
 
     def instance(self, service: str = "api") -> Instance:
-        """Return the service's instance: `freezes`, `frozen`, `active`, `environment`."""
+        """Return the service's oldest instance: `freezes`, `frozen`, `active`, `environment`."""
         return self.system.instance(service)
 
-    def terminate(self, service: str = "api") -> Exit:
-        """Shut the instance down: SIGTERM, SIGKILL after 10 s."""
-        return self._loop.call(self.system.instance(service).terminate)
+    def instances(self, service: str = "api") -> list[Instance]:
+        """Return the service's instances; one that has ended stays until the next starts."""
+        self.system.instance(service)
+        return list(self.system.instances[service].all)
 
-    def kill(self, service: str = "api") -> None:
-        """End the instance without any warning."""
-        self._loop.call(self.system.instance(service).kill)
+    def terminate(self, service: str = "api", *, instance: Instance | None = None) -> Exit:
+        """Shut all instances down, or the given one: SIGTERM, SIGKILL after 10 s. Returns the worst of the ends."""
+        ends = self._each(service, instance, lambda one: one.terminate())
+        return max(ends, key=lambda end: (end.code != 0, end.seconds))
+
+    def kill(self, service: str = "api", *, instance: Instance | None = None) -> None:
+        """End all instances, or the given one, without any warning."""
+        self._each(service, instance, lambda one: one.kill())
 
     def start_instance(self, service: str = "api") -> None:
-        """Start a new instance after `terminate` or `kill`."""
+        """Start another instance, such as after `terminate` or `kill`."""
         self._loop.call(self.system.start_instance, service)
 
     def kill_collector(self, service: str = "api") -> None:
-        """End the instance's collector alone, without any warning."""
-        self._loop.call(self.system.instance(service).collector.kill)
+        """End the instances' collectors alone, without any warning."""
+        self._each(service, None, lambda one: one.collector.kill())
 
     def start_collector(self, service: str = "api", *, environment: Mapping[str, str] | None = None) -> None:
-        """Start a new collector after `kill_collector`, with `environment` on top of its variables."""
-        self._loop.call(self.system.instance(service).start_collector, environment or {})
+        """Start new collectors after `kill_collector`, with `environment` on top of their variables."""
+        self._each(service, None, lambda one: one.start_collector(environment or {}))
+
+    def _each(
+        self, service: str, given: Instance | None, act: Callable[[Instance], Coroutine[Any, Any, _Result]]
+    ) -> list[_Result]:
+        """Act on the given instance, or on all, at once."""
+        every = self.instances(service)
+        chosen = [given] if given else [one for one in every if one.is_running] or every
+
+        async def at_once() -> list[_Result]:
+            return await asyncio.gather(*(act(one) for one in chosen))
+
+        return self._loop.call(at_once)
 
     def logs(self, service: str = "api") -> list[str]:
         """Return what a service wrote, line by line; its collector is the service `NAME/collector`."""
@@ -178,10 +231,22 @@ class CloudRun:
         """Bring the Telemetry API back, at the same address."""
         self._loop.call(self.system.telemetry_api.resume)
 
-    def metadata_server(self, *, delay: float = 0.0, status: int | None = None) -> None:
-        """Make the metadata server slow (seconds) or failing (an HTTP status) where it gives tokens."""
+    def metadata_server(self, *, delay: float = 0.0, status: int | None = None, lifetime: float | None = None) -> None:
+        """Make the metadata server slow (seconds) or failing (an HTTP status) where it gives tokens of either kind.
+
+        `lifetime` is that of tokens from now on, in seconds; None: Google's.
+        """
         self.system.metadata.delay = delay
         self.system.metadata.status = status
+        self.system.metadata.lifetime = lifetime
+
+    def stop_metadata_server(self) -> None:
+        """Take the metadata server away: connections are refused."""
+        self._loop.call(self.system.metadata.stop)
+
+    def resume_metadata_server(self) -> None:
+        """Bring the metadata server back, at the same address."""
+        self._loop.call(self.system.metadata.resume)
 
     def revoke_tokens(self) -> None:
         """Make every access token that was given invalid."""

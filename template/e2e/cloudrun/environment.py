@@ -38,6 +38,9 @@ class Addresses:
     authority: Path
     """The certificate authority's bundle."""
     services: Mapping[str, str] = field(default_factory=dict)
+    """Where services reach each other."""
+    slow: str | None = None
+    """One more callee of the service, which takes its time."""
 
 
 def contract(topology: Topology, service: Service, addresses: Addresses) -> dict[str, str]:
@@ -68,10 +71,17 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
         "TRACERUN_FLUSH_DEADLINE_MS": str(FLUSH_DEADLINE_MS),
         **_secret_headers(topology),
         **{f"{wiring_name(callee)}_URL": addresses.services[callee] for callee in service.calls},
+        **_private_callees(topology, service, addresses),
         **service.env,
         **_secrets(service),
         "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp.get(protocol_of(service.env), addresses.otlp[HTTP]),
     }
+
+
+def _private_callees(topology: Topology, service: Service, addresses: Addresses) -> dict[str, str]:
+    """Return the variable that tells which requests need an ID token."""
+    private = [addresses.services[callee] for callee in service.calls if topology.services[callee].access == "private"]
+    return {"TRACERUN_PRIVATE_CALLEES": ",".join(private)} if private else {}
 
 
 def _secret_headers(topology: Topology) -> dict[str, str]:
@@ -109,8 +119,12 @@ def simulator(topology: Topology, service: Service, addresses: Addresses) -> dic
     trust = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(addresses.authority)} if topology.direct else {}
     if trust and protocol_of(service.env) == GRPC:
         trust["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(addresses.authority)
+    if service.calls:
+        trust["SSL_CERT_FILE"] = str(addresses.authority)
+    slow = {} if addresses.slow is None else {"SLOW_URL": addresses.slow}
     return {
         **trust,
+        **slow,
         "GCE_METADATA_HOST": addresses.metadata.removeprefix("http://"),
         "GCE_METADATA_IP": addresses.metadata.removeprefix("http://"),
         "UPSTREAM_URL": addresses.upstream,

@@ -141,6 +141,16 @@ class Instance:
         """Whether a container has started and not ended."""
         return bool(self._running())
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the service's container has started and ended."""
+        return self._processes is not None and self._processes.exit_code is not None
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether it has started and is not being shut down."""
+        return not self._in_life_cycle and self.processes.exit_code is None
+
     @imitates(SIGTERM)
     async def terminate(self) -> Exit:
         """Shut the instance down as the platform does, with CPU; SIGKILL after 10 s."""

@@ -45,6 +45,8 @@ def imitates(*rules: Rule) -> Callable[[_Decorated], _Decorated]:
 
 _CONTRACT: Final = "https://cloud.google.com/run/docs/container-contract"
 _TRACE: Final = "https://cloud.google.com/run/docs/trace"
+_TROUBLE: Final = "https://cloud.google.com/run/docs/troubleshooting"
+_SERVICE_TO_SERVICE: Final = "https://cloud.google.com/run/docs/authenticating/service-to-service"
 _QUOTAS: Final = "https://docs.cloud.google.com/stackdriver/quotas"
 
 ENVIRONMENT: Final = Rule(
@@ -88,6 +90,39 @@ OTHER_HEADERS_PASS: Final = Rule(
     "headers that the platform does not know, original-traceparent among them, pass unchanged",
     "https://github.com/chainguard-dev/go-grpc-kit/pull/268",
 )
+INGRESS: Final = Rule(
+    "a service with ingress internal answers what does not come from the VPC network with 404",
+    "https://cloud.google.com/run/docs/securing/ingress",
+)
+ID_TOKEN: Final = Rule(
+    "a private service answers a request without a valid ID token, its own URL the audience, with 401",
+    f"{_TROUBLE}#unauthorized-client",
+)
+INVOKER: Final = Rule(
+    "a private service answers a valid ID token of an account that may not invoke it with 403",
+    "https://cloud.google.com/run/docs/securing/managing-access",
+)
+SERVERLESS_AUTHORIZATION: Final = Rule(
+    "where X-Serverless-Authorization is present it alone is checked, and Authorization passes unchanged",
+    f"{_SERVICE_TO_SERVICE}#acquire-token",
+)
+SIGNATURE_REMOVED: Final = Rule(
+    "the container gets the checked token with SIGNATURE_REMOVED_BY_GOOGLE in place of the signature",
+    f"{_TROUBLE}#signature-removed",
+)
+REFUSALS_LOGGED: Final = Rule(
+    "requests that the platform refuses by itself stand in the request log, and reach no instance",
+    "https://cloud.google.com/run/docs/logging#request-logs",
+)
+CONCURRENCY: Final = Rule(
+    "an instance gets no more requests at once than the service's concurrency",
+    "https://cloud.google.com/run/docs/about-concurrency",
+)
+SCALE_OUT: Final = Rule(
+    "where all instances are full another is started, up to max_instances; requests wait for 3.5 times the average"
+    " start-up or 10 s, whichever is more, and are answered with 429 then",
+    "https://cloud.google.com/run/docs/about-instance-autoscaling",
+)
 BROKEN_INSTANCE: Final = Rule(
     "a request whose connection to the instance breaks is answered with 503",
     "https://cloud.google.com/run/docs/troubleshooting#503",
@@ -99,6 +134,11 @@ WEBSOCKETS: Final = Rule(
 METADATA: Final = Rule(
     "the metadata server tells project, region and instance and gives tokens, if asked with Metadata-Flavor: Google",
     f"{_CONTRACT}#metadata-server",
+)
+ID_TOKENS_GIVEN: Final = Rule(
+    "the metadata server gives ID tokens of the service's own account, for one hour, for the audience that is asked"
+    " for; without an audience it answers 400",
+    f"{_SERVICE_TO_SERVICE}#use_the_metadata_server",
 )
 OTLP_TRACES: Final = Rule(
     "the Telemetry API takes OTLP over HTTP as protobuf at /v1/traces",

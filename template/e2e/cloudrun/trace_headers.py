@@ -88,6 +88,12 @@ def at_front_end(headers: Headers, sampler: PlatformSampler) -> tuple[Headers, P
     return passed, span
 
 
+def unsampled(headers: Headers) -> PlatformSpan:
+    """Return the platform's span of a request that it refuses by itself, and does not store."""
+    caller = caller_of(headers) or Caller(new_trace_id())
+    return PlatformSpan(caller.trace_id, new_span_id(), caller.span_id, sampled=False)
+
+
 def caller_of(headers: Headers) -> Caller | None:
     """Return what the caller's headers say; None when they name no trace."""
     for name, pattern in ((b"traceparent", _TRACEPARENT), (b"x-cloud-trace-context", _CLOUD_TRACE)):

@@ -1,4 +1,4 @@
-"""The service outside of the system, at UPSTREAM_URL: a stub that can be made slow or failing."""
+"""Services outside of the system: stubs that can be made slow or failing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 class Upstream(WebServer):
     """Answers every GET with a little JSON, after `delay` seconds, with `status`; remembers the headers it saw."""
 
-    def __init__(self) -> None:
-        self.delay = 0.0
+    def __init__(self, name: str = "upstream", delay: float = 0.0) -> None:
+        """`name` stands in its answers."""
+        self._name = name
+        self.delay = delay
         self.status = 200
         self.headers: list[Mapping[str, str]] = []
         super().__init__([web.get("/{path:.*}", self._answer)])
@@ -26,4 +28,4 @@ class Upstream(WebServer):
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         if self.delay:
             await asyncio.sleep(self.delay)
-        return web.json_response({"path": request.path, "from": "upstream"}, status=self.status)
+        return web.json_response({"path": request.path, "from": self._name}, status=self.status)
