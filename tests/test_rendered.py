@@ -136,7 +136,7 @@ BROKEN = {
         "exporter: batch",
         'exporter: "batch" is not allowed: use sidecar or direct',
     ),
-    "no entry": ("  api:", "  web:", "topology.yaml:31: services.api: is missing: add the entry service"),
+    "no entry": ("  api:", "  web:", "topology.yaml:32: services.api: is missing: add the entry service"),
     "name": (
         "project: orders",
         "project: Orders!",
