@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from cloudrun import topology
+from cloudrun.topology import Service
 
+from tests.pairwise import pairwise
 from tests.project import REPOSITORY, render
 
 if TYPE_CHECKING:
@@ -62,12 +67,105 @@ def test_the_default_project_has_what_was_asked_for_and_no_leftover(tmp_path: Pa
         "topology.yaml",
     ):
         assert expected in found
-    for path in found:
-        text = (tmp_path / "p" / path).read_text(encoding="utf-8")
+    assert_reads_as_written_by_hand(tmp_path / "p")
+
+
+def assert_reads_as_written_by_hand(project: Path) -> None:
+    for path in files(project):
+        text = (project / path).read_text(encoding="utf-8")
         assert not path.endswith(".jinja")
         assert "{%" not in path + text, path
         assert "{{" not in path + text.replace("${{", ""), path
         assert text.endswith("\n") or not text, path
+    for path in ("README.md", "topology.yaml"):
+        text = (project / path).read_text(encoding="utf-8")
+        assert not re.search(r"[ \t]$|\n\n\n|\n\n\Z", text, re.MULTILINE), f"{path} has needless white space"
+
+
+# What each answer may be, by the name of the question; `export` stands for three questions.
+ANSWERS = {
+    "topology": ("chain", "single"),
+    "access": ("public", "private"),
+    "export": ("sidecar", "direct", "other"),
+    "billing": ("request", "instance"),
+    "keep_errors": ("true", "false"),
+    "ci": ("github", "none"),
+}
+EXPORT = {
+    "sidecar": ("exporter=sidecar",),
+    "direct": ("exporter=direct",),
+    "other": ("exporter=direct", "otlp_backend=other", "otlp_endpoint=https://otlp.example"),
+}
+
+
+def options(case: dict[str, str]) -> list[str]:
+    """Return the options of `copier copy` for the answers `case`."""
+    answers = [*EXPORT[case["export"]], *(f"{name}={value}" for name, value in case.items() if name != "export")]
+    return [option for answer in answers for option in ("-d", answer)]
+
+
+FASTAPI = "python-fastapi"
+SERVICES = {
+    "single": lambda access: [Service("api", FASTAPI, access)],
+    "chain": lambda access: [
+        Service("api", FASTAPI, access, calls=("pricing",)),
+        Service("pricing", FASTAPI, "private", "internal", calls=("inventory",)),
+        Service("inventory", FASTAPI, "private", "internal"),
+    ],
+}
+
+
+def edges(readme: str) -> set[tuple[str, str, bool]]:
+    """Return the solid edges of the diagram: from, to, and whether it says that an ID token is needed."""
+    found = re.findall(r"^ +(\w+) --( ID token --)?> (\w+)$", readme, re.MULTILINE)
+    return {(source, target, bool(label)) for source, label, target in found}
+
+
+def test_every_two_answers_meet_in_a_case() -> None:
+    cases = pairwise(ANSWERS)
+    for one, other in (("topology", "access"), ("topology", "export"), ("access", "ci"), ("export", "billing")):
+        met = {(case[one], case[other]) for case in cases}
+        assert len(met) == len(ANSWERS[one]) * len(ANSWERS[other])
+
+
+CASES = [
+    pytest.param(case, id="-".join(case.values()), marks=[pytest.mark.slow] if index > 1 else [])
+    for index, case in enumerate(pairwise(ANSWERS))
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_project_is_what_was_asked_for(tmp_path: Path, case: dict[str, str]) -> None:
+    project = tmp_path / "orders"
+    result = render(project, *options(case))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert_reads_as_written_by_hand(project)
+
+    services = SERVICES[case["topology"]](case["access"])
+    checked = topology.load(project)
+    assert list(checked.services.values()) == services
+    assert checked.exporter == ("sidecar" if case["export"] == "sidecar" else "direct")
+    assert checked.backend == ("https://otlp.example" if case["export"] == "other" else "google")
+    assert (checked.billing, checked.sampling.keep_errors) == (case["billing"], case["keep_errors"] == "true")
+
+    assert {folder.name for folder in (project / "services").iterdir()} == {service.name for service in services}
+    assert (project / "collector").exists() == (case["export"] == "sidecar")
+    assert (project / ".github").exists() == (case["ci"] == "github")
+    calls = {(service.name, callee, True) for service in services for callee in service.calls}
+    assert edges((project / "README.md").read_text()) == {("caller", "api", case["access"] == "private"), *calls}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("answers", "seconds"), [((), 1.5), (("-d", "topology=chain"), 3)], ids=["default", "largest"])
+def test_rendering_is_quick(tmp_path: Path, answers: tuple[str, ...], seconds: float) -> None:
+    # Time on a CPU, the best of three, and twice the promise: a machine may be busy.
+    spent = []
+    for attempt in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert render(tmp_path / str(attempt), *answers).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 2 * seconds
 
 
 def test_without_ci_there_is_no_workflow(tmp_path: Path) -> None:
@@ -107,7 +205,8 @@ NAME = "project_name must be 1 to 15 lower-case letters, digits and dashes, a le
         ("project_name=con", 'project_name must not be a device name of Windows; got "con"'),
         ("project_name=lpt1", 'got "lpt1"'),
         ("framework=django", "'django' is not in ['python-fastapi']"),
-        ("topology=mesh", "'mesh' is not in ['single']"),
+        ("topology=mesh", "'mesh' is not in ['single', 'chain']"),
+        ("access=internal", "'internal' is not in ['public', 'private']"),
         ("region=Europe", 'region must be a region of Google Cloud, such as europe-west1; got "Europe"'),
         ("exporter=batch", "'batch' is not in ['sidecar', 'direct']"),
         ("gcp_project=Orders", "gcp_project must be the id of a Google Cloud project"),

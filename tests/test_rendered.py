@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.project import REPOSITORY, make
+from tests.project import REPOSITORY, make, render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,42 @@ if TYPE_CHECKING:
 def test_own_checks_pass(project: Path, target: str) -> None:
     result = make(project, target)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chain, rendered and not yet installed."""
+    folder = tmp_path_factory.mktemp("chain") / "orders"
+    assert render(folder, "-d", "topology=chain").returncode == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("chain")
+@pytest.mark.parametrize("target", ["lint", "test"])
+def test_own_checks_of_a_chain_cover_every_service(chain: Path, target: str) -> None:
+    result = make(chain, target)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for service in ("api", "pricing", "inventory"):
+        assert f"{target} services/{service}\n" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("chain")
+@pytest.mark.parametrize(
+    ("target", "after", "message"),
+    [
+        ("lint", "import os\n", "`os` imported but unused"),
+        ("test", "def test_it():\n    assert 1 == 2\n", "assert 1 == 2"),
+    ],
+)
+def test_a_mistake_in_any_service_of_a_chain_fails(chain: Path, target: str, after: str, message: str) -> None:
+    mistake = chain / "services" / "pricing" / "tests" / "test_mistake.py"
+    mistake.write_text(after)
+    result = make(chain, target)
+    mistake.unlink()
+    assert result.returncode != 0
+    assert message in result.stdout
 
 
 def shape(lines: str) -> list[str]:
@@ -56,8 +92,8 @@ BROKEN = {
     ),
     "no yaml": ("project: ", "project: [", "topology.yaml:"),
     "unknown callee": (
-        "    access: public",
-        "    access: public\n    calls: [pricing]",
+        "    calls: []",
+        "    calls: [pricing]",
         "topology.yaml:36: services.api.calls.0: there is no service pricing: there are api",
     ),
     "internal entry": (
@@ -115,12 +151,12 @@ BROKEN = {
         "exporter: batch",
         'exporter: "batch" is not allowed: use sidecar or direct',
     ),
-    "no entry": ("  api:", "  web:", "topology.yaml:31: services.api: is missing: add the entry service"),
     "too many services": (
         "    access: public",
         "    access: public" + "".join(f"\n  s{number}:\n    framework: python-fastapi" for number in range(20)),
         "topology.yaml:31: services: has 21 entries, this version supports 20: remove the others",
     ),
+    "no entry": ("  api:", "  web:", "topology.yaml:32: services.api: is missing: add the entry service"),
     "name": (
         "project: orders",
         "project: Orders!",

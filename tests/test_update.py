@@ -1,4 +1,4 @@
-"""Updates: what the user wrote in services/ survives, what the template owns changes."""
+"""Updates: what the user wrote survives, what the template owns changes, and a project can grow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from cloudrun import topology
+from cloudrun.errors import TopologyError
 
 from tests.project import REPOSITORY, copier, render
 
@@ -64,7 +66,6 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
         template / "template" / "local.mk",
         template / "template" / "e2e" / "expect.yaml",
         template / "template" / ".gitignore.jinja",
-        template / "template" / "topology.yaml.jinja",
         template / "template" / "infra" / "services.tf",
         template / "template" / "infra" / "terraform.tfvars.jinja",
         template / "template" / "infra" / "extra.tf",
@@ -73,6 +74,8 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
         template / "template" / "infra" / "compliance" / "own-project-roles.txt",
     ):
         path.write_text(path.read_text() + "# changed by v2\n")
+    described = template / "template" / "topology.yaml.jinja"
+    described.write_text(described.read_text().replace("# Cloud Run region.", "# Changed by v2."))
     (service / "app" / "new.py").write_text("# new in v2\n")
     release(template, "v2.0.0")
     return template
@@ -130,7 +133,7 @@ def test_topology_is_merged(old: Path) -> None:
     path.write_text(path.read_text().replace("ratio: 0.1", "ratio: 0.5"))
     assert update(old).returncode == 0
     assert "ratio: 0.5" in path.read_text()
-    assert path.read_text().endswith("# changed by v2\n")
+    assert "# Changed by v2." in path.read_text()
     assert "<<<<<<<" not in path.read_text()
 
 
@@ -175,7 +178,7 @@ def test_an_update_equals_a_fresh_copy_where_the_template_owns(old: Path, releas
             assert (old / name).read_text() == path.read_text(), name
 
 
-@pytest.mark.parametrize("answer", ["project_name=other", "framework=python-grpc"])
+@pytest.mark.parametrize("answer", ["project_name=other", "framework=python-grpc", "topology=mesh"])
 def test_an_answer_that_cannot_change_is_refused_and_nothing_is_written(old: Path, answer: str) -> None:
     result = update(old, "-d", answer)
     assert result.returncode != 0
@@ -186,3 +189,138 @@ def test_an_answer_that_cannot_change_is_refused_and_nothing_is_written(old: Pat
 def test_no_line_of_noise_on_copy_and_update(releases: Path, tmp_path: Path) -> None:
     result = render(tmp_path / "p", source=releases)
     assert result.stderr == ""
+
+
+SAME = ("--vcs-ref", ":current:")
+versions = pytest.mark.parametrize(
+    "version", [pytest.param(SAME, id="same"), pytest.param((), id="newer", marks=pytest.mark.slow)]
+)
+GROWN = ("-d", "topology=chain")
+NEW_FILES = {".copier-answers.yml": "M", "topology.yaml": "M", "services/pricing": "?", "services/inventory": "?"}
+
+
+def changes(project: Path) -> dict[str, str]:
+    """Return what the last update did to files, and to whole folders that are new."""
+    lines = git(project, "status", "--porcelain").splitlines()
+    return {line[3:].rstrip("/"): line[:2].strip()[0] for line in lines}
+
+
+def add_by_hand(project: Path, name: str) -> None:
+    """Add a service as README.md says."""
+    folder = project / "services" / name
+    folder.mkdir()
+    archive = subprocess.run(["git", "archive", "HEAD:services/api"], cwd=project, capture_output=True, check=True)
+    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+    with (project / "topology.yaml").open("a") as file:
+        file.write(f"  # Mine.\n  {name}:\n    framework: python-fastapi\n    access: private\n")
+
+
+@pytest.mark.slow
+def test_growing_adds_two_services_and_touches_nothing_else(old: Path, releases: Path, tmp_path: Path) -> None:
+    result = update(old, *SAME, *GROWN)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert changes(old) == NEW_FILES
+    fresh = tmp_path / "fresh"
+    assert copier("copy", "-q", "--defaults", *GROWN, "--vcs-ref", "v1.0.0", releases, fresh).returncode == 0
+    for path in fresh.rglob("*"):
+        if path.is_file() and path.name != "README.md":
+            assert (old / path.relative_to(fresh)).read_text() == path.read_text(), path
+    assert update(old, *SAME).returncode == 0
+    assert changes(old) == {}, "a second update has nothing to do"
+
+
+def edit_service(project: Path) -> None:
+    """Do to the service what users do: edit, add, delete, rename."""
+    service = project / "services" / "api"
+    (service / "app" / "main.py").write_text("# mine\n")
+    (service / "app" / "own.py").write_text("# mine too\n")
+    (service / "Dockerfile").unlink()
+    (service / "app" / "clients.py").rename(service / "app" / "calls.py")
+    shutil.rmtree(service / "tests")
+
+
+@versions
+def test_growing_leaves_an_edited_service_alone(old: Path, version: tuple[str, ...]) -> None:
+    edit_service(old)
+    for answers in (GROWN, ()):
+        result = update(old, *version, *answers)
+        assert (result.returncode, result.stderr) == (0, "")
+        changed = changes(old)
+        assert not [name for name in changed if name.startswith("services/api")]
+        if answers:
+            assert changed.items() >= NEW_FILES.items()
+    assert (old / "services" / "pricing" / "app" / "main.py").read_text() != "# mine\n"
+
+
+@versions
+def test_growing_merges_into_an_edited_topology(old: Path, version: tuple[str, ...]) -> None:
+    path = old / "topology.yaml"
+    text = path.read_text()
+    for before, after in (
+        ("billing: request\n", "billing: instance\n"),
+        ("  ratio: 0.1\n", "  ratio: 0.5\n"),
+        ("    access: public\n", "    access: private\n    env:\n      LOG_LEVEL: debug\n    min_instances: 1\n"),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text)
+    add_by_hand(old, "stock")
+    result = update(old, *version, *GROWN)
+    assert (result.returncode, result.stderr) == (0, "")
+    merged = topology.load(old)
+    assert list(merged.services) == ["api", "pricing", "inventory", "stock"]
+    assert (merged.billing, merged.sampling.ratio) == ("instance", 0.5)
+    api = merged.services["api"]
+    assert (api.access, api.env, api.min_instances, api.calls) == ("private", {"LOG_LEVEL": "debug"}, 1, ("pricing",))
+    assert merged.services["pricing"].calls == ("inventory",)
+    assert "# Mine.\n  stock:" in path.read_text()
+    assert not [name for name in changes(old) if name.startswith(("services/api", "services/stock"))]
+
+
+@pytest.mark.slow
+def test_two_that_give_api_something_to_call_is_a_conflict_that_is_seen(old: Path) -> None:
+    add_by_hand(old, "stock")
+    path = old / "topology.yaml"
+    path.write_text(path.read_text().replace("    calls: []\n", "    calls: [stock]\n"))
+    assert update(old, *SAME, *GROWN).returncode == 0
+    conflict = path.read_text().split("<<<<<<<")[1].split(">>>>>>>")[0]
+    assert "calls: [stock]" in conflict
+    assert "calls: [pricing]" in conflict
+    assert path.read_text().count("<<<<<<<") == 1
+    with pytest.raises(TopologyError):
+        topology.load(old)
+    assert (old / "services" / "stock" / "app" / "main.py").exists()
+
+
+@pytest.mark.slow
+def test_an_own_service_with_a_name_that_growing_wants_stays_as_it_is(old: Path) -> None:
+    add_by_hand(old, "pricing")
+    (old / "services" / "pricing" / "app" / "main.py").write_text("# mine\n")
+    (old / "services" / "pricing" / "Dockerfile").unlink()
+    assert update(old, *SAME, *GROWN).returncode == 0
+    assert {name: kind for name, kind in changes(old).items() if name.startswith("services/")} == {
+        "services/inventory": "?"
+    }
+    with pytest.raises(TopologyError, match=r"services\.pricing: stands twice"):
+        topology.load(old)
+
+
+def test_a_chain_does_not_shrink_and_nothing_is_written(old: Path) -> None:
+    assert update(old, *SAME, *GROWN).returncode == 0
+    result = update(old, *SAME, "-d", "topology=single")
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert 'topology can grow from single only: this project has "chain", got "single"' in last
+    assert changes(old) == {}
+    assert (old / "services" / "inventory" / "app" / "main.py").exists()
+
+
+@pytest.mark.slow
+def test_the_entry_can_become_private_later(old: Path) -> None:
+    path = old / "topology.yaml"
+    path.write_text(
+        path.read_text().replace("    framework: python-fastapi\n", "    framework: python-fastapi # ours\n")
+    )
+    assert update(old, *SAME, "-d", "access=private").returncode == 0
+    assert topology.load(old).services["api"].access == "private"
+    assert "# ours" in path.read_text()

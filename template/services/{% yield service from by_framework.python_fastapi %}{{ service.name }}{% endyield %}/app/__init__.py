@@ -1,1 +1,1 @@
-"""The items service."""
+"""An HTTP service that answers for items."""
