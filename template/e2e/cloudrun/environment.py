@@ -68,10 +68,18 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
         "TRACERUN_FLUSH_DEADLINE_MS": str(FLUSH_DEADLINE_MS),
         **_secret_headers(topology),
         **{f"{wiring_name(callee)}_URL": addresses.services[callee] for callee in service.calls},
+        **_private_callees(topology, service, addresses),
         **service.env,
         **_secrets(service),
         "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp.get(protocol_of(service.env), addresses.otlp[HTTP]),
     }
+
+
+def _private_callees(topology: Topology, service: Service, addresses: Addresses) -> dict[str, str]:
+    private = [callee for callee in service.calls if topology.services[callee].access == "private"]
+    if not private:
+        return {}
+    return {"TRACERUN_PRIVATE_CALLEES": ",".join(addresses.services[callee] for callee in private)}
 
 
 def _secret_headers(topology: Topology) -> dict[str, str]:

@@ -35,6 +35,8 @@ locals {
     for callee in service.calls : "${name} calls ${callee}" if callee == name || !contains(local.names, callee)
   ]])
 
+  called_twice = [for name, service in local.services : "services.${name}.calls" if length(service.calls) != length(toset(service.calls))]
+
   bad_names = [for name in local.names : name
     if !can(regex(local.name, name)) || length("${var.topology.project}-${name}") > 30 || contains(["database", "db", "upstream"], name)
   ]

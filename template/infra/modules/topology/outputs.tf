@@ -63,6 +63,10 @@ output "topology" {
     error_message = "topology.yaml: ${join(", ", local.bad_calls)}: a service calls other services of this file: ${join(", ", local.names)}."
   }
   precondition {
+    condition     = length(local.called_twice) == 0
+    error_message = "topology.yaml: ${join(", ", local.called_twice)}: name each service once."
+  }
+  precondition {
     condition     = length(local.bad_variables) == 0
     error_message = "topology.yaml: ${join(", ", local.bad_variables)}: use letters, digits and _ for a variable, and none that Cloud Run sets itself (PORT, K_…)."
   }
