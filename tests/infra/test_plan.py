@@ -11,7 +11,7 @@ import pytest
 
 from tests.infra.conftest import DIGEST, terraform
 from tests.infra.planned import Container, Plan
-from tests.infra.topologies import Case, pairwise, written
+from tests.infra.topologies import Case, each_value, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,7 +245,7 @@ def test_what_is_deployed_stays_when_no_image_is_named(planner: Terraform, tmp_p
     assert "data.google_cloud_run_v2_service.deployed" in result.text
 
 
-@pytest.mark.parametrize("case", pairwise(), ids=str)
+@pytest.mark.parametrize("case", each_value(), ids=str)
 def test_applied_once_nothing_is_left_to_change(
     project_copy: Callable[[Path], Path], google: Provider, tmp_path: Path, case: Case
 ) -> None:
@@ -256,7 +256,7 @@ def test_applied_once_nothing_is_left_to_change(
     copy.must("destroy", "-auto-approve", "-input=false")
 
 
-@pytest.mark.parametrize("case", pairwise(), ids=str)
+@pytest.mark.parametrize("case", each_value(), ids=str)
 def test_the_oldest_supported_provider_plans_the_same(
     planner: Terraform, google_7: Provider, tmp_path: Path, plan_of: Callable[..., Plan], case: Case
 ) -> None:

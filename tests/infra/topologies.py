@@ -168,6 +168,12 @@ def pairwise() -> list[Case]:
     return chosen
 
 
+def each_value() -> list[Case]:
+    """Return the fewest cases in which every value of every dimension stands."""
+    most = max(map(len, DIMENSIONS.values()))
+    return [Case(*(values[number % len(values)] for values in DIMENSIONS.values())) for number in range(most)]
+
+
 def _pairs(case: Case) -> set[tuple[str, str, str, str]]:
     return {
         (first, getattr(case, first), second, getattr(case, second))
