@@ -76,10 +76,9 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
 
 
 def _private_callees(topology: Topology, service: Service, addresses: Addresses) -> dict[str, str]:
-    private = [callee for callee in service.calls if topology.services[callee].access == "private"]
-    if not private:
-        return {}
-    return {"TRACERUN_PRIVATE_CALLEES": ",".join(addresses.services[callee] for callee in private)}
+    """Return the variable that tells which requests need an ID token."""
+    private = [addresses.services[callee] for callee in service.calls if topology.services[callee].access == "private"]
+    return {"TRACERUN_PRIVATE_CALLEES": ",".join(private)} if private else {}
 
 
 def _secret_headers(topology: Topology) -> dict[str, str]:

@@ -26,7 +26,7 @@ LONGEST_NAME: Final = 30
 """Of PROJECT-SERVICE, which is also the id of the service's account: https://cloud.google.com/iam/docs/service-accounts-create."""
 MEMORY_FOR_CPU: Final = {"1": (128, 4096), "2": (128, 8192), "4": (2048, 16384), "6": (4096, 24576), "8": (4096, 32768)}
 """Least and most MiB of memory: https://cloud.google.com/run/docs/configuring/services/cpu."""
-TAKEN_NAMES: Final = frozenset({"database", "db", "upstream"})
+TAKEN_NAMES: Final = frozenset({"database", "db", "slow", "upstream"})
 """Their `<NAME>_URL` or `<NAME>_…` variables mean something else."""
 
 
@@ -133,9 +133,24 @@ def _reference_problems(source: YamlSource) -> Iterator[str]:
         yield from _service_problems(source, name, Service(name=name, **service))
         yield from _target_problems(source, ("services", name, "calls"), service.get("calls", []), services)
         yield from _target_problems(source, ("services", name, "publishes"), service.get("publishes", []), topics)
+    yield from _ingress_problems(source, services)
     for topic, options in topics.items():
         path = ("topics", topic, "subscribers")
         yield from _target_problems(source, path, options.get("subscribers", []), services)
+
+
+def _ingress_problems(source: YamlSource, services: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Name internal services to which no way leads from outside, over services that call."""
+    reached = {name for name, service in services.items() if service.get("ingress", "all") == "all"}
+    on_the_way = list(reached)
+    while on_the_way:
+        found = {callee for callee in services[on_the_way.pop()].get("calls", []) if callee in services} - reached
+        reached |= found
+        on_the_way += found
+    for name in services:
+        if name not in reached:
+            cure = "use ingress: all" if name == ENTRY else "let a service call it, or use ingress: all"
+            yield source.problem(["services", name, "ingress"], f"internal, so nobody could reach it: {cure}")
 
 
 def _service_problems(source: YamlSource, name: str, service: Service) -> Iterator[str]:
