@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from tests.infra.conftest import DIGEST
 from tests.infra.tools import Terraform
+from tests.infra.topologies import Case
 from tests.project import NOT_COPIED, make
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ def test_a_new_project_passes_without_an_account(own: Path, google: Provider) ->
 
 
 @pytest.mark.slow
+def test_a_chain_passes_without_an_account(own: Path, google: Provider) -> None:
+    (own / "topology.yaml").write_text(json.dumps(Case(services="chain").data))
+    result = plan_check(own, google)
+    assert result.returncode == 0, result.stdout + result.stderr
+    plan = (own / "infra" / ".offline" / "infra" / "plan.json").read_text()
+    assert plan.count("TRACERUN_PRIVATE_CALLEES") >= 2
+
+
+@pytest.mark.slow
 def test_an_environment_is_checked_with_its_values(own: Path, google: Provider) -> None:
     (own / "infra" / "environments").mkdir()
     values = 'environment = "staging"\nproject_id  = "orders-staging"\n'
@@ -79,7 +89,7 @@ environment          = "blue"
 invokers             = { api = ["group:shop@example.com"] }
 labels               = { team = "shop" }
 liveness_probes      = true
-network              = { network = "shared", subnetwork = "apps", egress = "ALL_TRAFFIC" }
+network              = { network = "shared", subnetwork = "apps", egress = "ALL_TRAFFIC", private_run_app = true }
 project_number       = "987654321098"
 public_access        = "unchecked"
 """
