@@ -33,6 +33,11 @@ locals {
 
   called = toset(flatten([for service in local.services : service.calls]))
 
+  # Who calls these must show an ID token; its audience is the address.
+  private_callees = { for name, service in local.services : name => [
+    for callee in service.calls : local.urls[callee] if local.services[callee].access == "private"
+  ] }
+
   # Variables from secrets: NAME = secret, or secret:version.
   secrets = { for name, service in local.services : name => merge(
     local.topology.backend_headers_secret == null ? {} : { OTEL_EXPORTER_OTLP_HEADERS = local.topology.backend_headers_secret },
@@ -50,6 +55,7 @@ locals {
       TRACERUN_TRUST_CALLERS      = tostring(service.access == "private" && contains(local.called, name))
     },
     { for callee in service.calls : "${upper(replace(callee, "-", "_"))}_URL" => local.urls[callee] },
+    length(local.private_callees[name]) == 0 ? {} : { TRACERUN_PRIVATE_CALLEES = join(",", local.private_callees[name]) },
     service.env,
   ) : key => value if !contains(keys(local.secrets[name]), key) } }
 

@@ -24,7 +24,7 @@ locals {
     ["artifactregistry.googleapis.com", "cloudresourcemanager.googleapis.com", "iam.googleapis.com", "run.googleapis.com"],
     local.google ? ["cloudtrace.googleapis.com", "telemetry.googleapis.com"] : [],
     length(local.secret_readers) > 0 ? ["secretmanager.googleapis.com"] : [],
-    local.own_network ? ["compute.googleapis.com"] : [],
+    local.own_network ? ["compute.googleapis.com", "dns.googleapis.com"] : [],
   ) : []
 }
 

@@ -184,8 +184,9 @@ resource "google_cloud_run_v2_service" "service" {
     }
   }
 
-  # Else the first revision starts before it may write traces and read secrets.
+  # Else the first revision starts before it may write traces, read secrets and reach internal services.
   depends_on = [
+    google_dns_record_set.run_app,
     google_project_service.api,
     google_project_iam_member.traces,
     google_secret_manager_secret_iam_member.reader,

@@ -115,12 +115,14 @@ variable "liveness_probes" {
 }
 
 variable "network" {
-  description = "An existing VPC network that the services send from, by Direct VPC egress. Services that call internal ones always send ALL_TRAFFIC, whatever egress says; with it the subnetwork needs Private Google Access, and Cloud NAT for all that is not Google's, else no span leaves. null: none, or one without Internet, made here where a service calls an internal one."
+  description = "An existing VPC network that the services send from, by Direct VPC egress; its subnetwork needs Private Google Access, else no span leaves with ALL_TRAFFIC. Services that call internal ones send ALL_TRAFFIC, whatever egress says, which reaches the Internet only with Cloud NAT there; unless private_run_app says that run.app resolves to private.googleapis.com in that network. null: none, or one made here where a service calls an internal one."
   type = object({
     network    = string
     subnetwork = string
     tags       = optional(list(string), [])
     egress     = optional(string, "PRIVATE_RANGES_ONLY")
+
+    private_run_app = optional(bool, false)
   })
   default = null
 

@@ -19,6 +19,8 @@ GRPC: Final = Case(protocol="grpc")
 OTHER: Final = Case(export="other")
 HEADERS: Final = Case(export="other-with-headers")
 DIRECT: Final = Case(export="direct")
+CHAIN: Final = Case(services="chain")
+DIAMOND: Final = Case(services="diamond", access="private")
 INSTANCE: Final = Case(billing="instance")
 
 
@@ -36,6 +38,8 @@ class Defect:
     """The topology whose plan terraform-compliance judges; None: `terraform test` notices."""
     tests: str = "services"
     """The file of tests that notices, where `terraform test` does."""
+    network: str = "null"
+    """The value of the variable, where terraform-compliance judges."""
 
     def __str__(self) -> str:
         return self.name
@@ -66,8 +70,14 @@ IN_TESTS: Final = [
     Defect("the environment is fixed", "infra/environment.tf", "name=${var.environment}", "name=production", "resource:"),
     Defect("the canary takes it all", "infra/services.tf", "name => 100 - sum(", "name => 100 - 0 * sum(", "the newest revision gets"),
     Defect("the collector is not told its memory", "infra/environment.tf", "* 5 / 8", "* 5 / 4", "it accepts spans up to"),
-    Defect("an existing network is ignored", "infra/network.tf", "own_network = var.network == null &&", "own_network = ", "egress:"),
-    Defect("spans have no way out", "infra/network.tf", "condition     = local.google", "condition     = local.google || true", "Missing expected failure"),
+    Defect("an existing network is ignored", "infra/network.tf", "own_network = var.network == null &&", "own_network = ", "egress:", tests="calls"),
+    Defect("the API of addresses is not enabled", "infra/main.tf", ', "dns.googleapis.com"', "", "enabled are"),
+    Defect("addresses of the network run out", "infra/network.tf", "<= 4092", "<= 409200", "Missing expected failure", tests="calls"),
+    Defect("an existing network leads nowhere", "infra/network.tf", '!var.network.private_run_app ? "ALL_TRAFFIC"', '!var.network.private_run_app ? "PRIVATE_RANGES_ONLY"', "egress:", tests="calls"),
+    Defect("an existing zone is ignored", "infra/network.tf", " && !var.network.private_run_app", "", "egress:", tests="calls"),
+    Defect("services wait for each other's addresses", "infra/network.tf", '"https://${service}-${local.project_number}.${local.region}.run.app"', "google_cloud_run_v2_service.service[name].uri", "Cycle:", tests="calls"),
+    Defect("the project's number is not looked up", "infra/network.tf", "var.project_number == null && length(local.called) > 0", "var.project_number == null && length(local.called) > 9", "without a number", tests="calls"),
+    Defect("named members may not call", "infra/iam.tf", "for name, members in var.invokers :", "for name, members in {} :", "callers are", tests="calls"),
     Defect("allUsers cannot be done without", "infra/iam.tf", ' && var.public_access == "allUsers"', "", "callers are api allUsers"),
     Defect("a default is not filled in", "infra/modules/topology/variables.tf", 'optional(string, "request")', 'optional(string, "instance")', "defaults are filled in", tests="rules"),
 ]  # fmt: skip
@@ -128,7 +138,23 @@ IN_PLANS: Final = [
     Defect("services may not call each other", "infra/iam.tf", "for callee in service.calls : { caller", "for callee in [] : { caller", "declared only: [('api', 'stock')", MANY),
     Defect("secrets are administered", "infra/iam.tf", '"roles/secretmanager.secretAccessor"', '"roles/secretmanager.admin"', "gives roles/secretmanager.admin", MANY),
     Defect("secrets are not readable", "infra/iam.tf", "for_each  = local.secret_readers", "for_each  = {}", "readable []", MANY),
-    Defect("internal services are called from outside", "infra/network.tf", 'egress     = "ALL_TRAFFIC"', 'egress     = "PRIVATE_RANGES_ONLY"', "its egress is PRIVATE_RANGES_ONLY", MANY),
+    Defect("everybody may call each other", "infra/iam.tf", "for callee in service.calls : { caller", "for callee in keys(local.services) : { caller", "granted, but not declared: [('api', 'api')", CHAIN),
+    Defect("callees may call their callers", "infra/iam.tf", "service = edge.callee, member = google_service_account.service[edge.caller].member", "service = edge.caller, member = google_service_account.service[edge.callee].member", "granted, but not declared: [('inventory', 'pricing')", CHAIN),
+    Defect("nobody is sent a token", "infra/environment.tf", "length(local.private_callees[name]) == 0 ?", "length(local.private_callees[name]) < 9 ?", "TRACERUN_PRIVATE_CALLEES is absent, its private callees are ['pricing']", CHAIN),
+    Defect("public services are sent a token", "infra/environment.tf", 'local.urls[callee] if local.services[callee].access == "private"', "local.urls[callee]", "its private callees are ['tax', 'account']", DIAMOND),
+    Defect("who is sent a token is sorted", "infra/environment.tf", "for callee in service.calls : local.urls[callee] if", "for callee in sort(service.calls) : local.urls[callee] if", "its private callees are ['tax', 'account']", DIAMOND),
+    Defect("a token for nobody", "infra/environment.tf", "length(local.private_callees[name]) == 0 ? {} :", "length(local.private_callees[name]) < 0 ? {} :", "TRACERUN_PRIVATE_CALLEES is , its private callees are []", CHAIN),
+    Defect("services call themselves", "infra/environment.tf", '_URL" => local.urls[callee] }', '_URL" => local.urls[name] }', "which is not the address of pricing", CHAIN),
+    Defect("variables keep dashes", "infra/environment.tf", 'upper(replace(callee, "-", "_"))', "upper(callee)", "FX_RATES_URL is None", DIAMOND),
+    Defect("public services believe the other services", "infra/environment.tf", 'tostring(service.access == "private" && contains', "tostring(contains", "fx-rates: TRACERUN_TRUST_CALLERS is true, not false", DIAMOND),
+    Defect("nobody enters the network", "infra/services.tf", "contains(keys(local.egress), each.key) ?", "contains([], each.key) ?", "api calls pricing, and leaves through no network", CHAIN),
+    Defect("only the entry enters the network", "infra/network.tf", "    if anytrue([", '    if name == "api" && anytrue([', "pricing calls inventory, and leaves through no network", CHAIN),
+    Defect("run.app has its public addresses", "infra/network.tf", '"*.run.app."', '"run.app."', "run.app is public there", CHAIN),
+    Defect("the zone is of another name", "infra/network.tf", '= "run.app."', '= "a.run.app."', "run.app is public there", CHAIN),
+    Defect("the zone is everybody's", "infra/network.tf", '"private"\n', '"public"\n', "run.app is public there", CHAIN),
+    Defect("addresses for perimeters only", "infra/network.tf", '["199.36.153.8", "199.36.153.9", "199.36.153.10", "199.36.153.11"]', '["199.36.153.4", "199.36.153.5", "199.36.153.6", "199.36.153.7"]', "run.app is public there", CHAIN),
+    Defect("the Internet is out of reach", "infra/network.tf", 'var.network == null ? "PRIVATE_RANGES_ONLY"', 'var.network == null ? "ALL_TRAFFIC"', "api sends ALL_TRAFFIC into the network that is made here", CHAIN),
+    Defect("an existing network is thought to know run.app", "infra/network.tf", '&& !var.network.private_run_app ? "ALL_TRAFFIC"', '&& !var.network.private_run_app ? "PRIVATE_RANGES_ONLY" ', "run.app is public there", CHAIN, network='{"network":"shared","subnetwork":"apps"}'),
     Defect("Google is out of reach", "infra/network.tf", "private_ip_google_access = true", "private_ip_google_access = false", "private_ip_google_access", MANY),
 ]  # fmt: skip
 

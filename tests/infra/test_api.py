@@ -8,7 +8,7 @@ import pytest
 from google.cloud import run_v2
 from google.protobuf import json_format
 
-from tests.infra.topologies import Case, pairwise
+from tests.infra.topologies import Case, each_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ def as_api_message(service: dict[str, Any]) -> Any:
     return json_format.ParseDict(message(descriptor, settable), run_v2.Service.pb(run_v2.Service()))
 
 
-@pytest.mark.parametrize("case", pairwise(), ids=str)
+@pytest.mark.parametrize("case", each_value(), ids=str)
 def test_every_planned_service_is_a_message_of_the_api(plan_of: Callable[..., Plan], case: Case) -> None:
     options = {"liveness_probes": "true", "network": '{"network":"n","subnetwork":"s"}', "traffic": '{"api":{"r":50}}'}
     for variables in ({}, options):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.infra.conftest import terraform
-from tests.infra.defects import IN_PLANS, IN_TESTS, OTHER_GRANTS, PRIVATE, RULES, Defect
+from tests.infra.defects import CHAIN, IN_PLANS, IN_TESTS, OTHER_GRANTS, PRIVATE, RULES, Defect
 from tests.infra.tools import compliance
 from tests.infra.topologies import Case, pairwise
 
@@ -58,7 +59,7 @@ def test_terraform_compliance_notices(
 ) -> None:
     assert defect.case is not None
     applied(defect)
-    copy = replace(broken, variables={**broken.variables, **defect.case.written(tmp_path)})
+    copy = replace(broken, variables={**broken.variables, **defect.case.written(tmp_path), "network": defect.network})
     result = compliance(copy.root, copy.plan())
     assert result.code == 1, result.text[-3000:]
     assert defect.said in result.text, result.text[-3000:]
@@ -84,6 +85,25 @@ def test_terraform_compliance_passes_what_is_right(plan_of: Callable[..., Plan],
     result = compliance(broken.root, plan_of(case).data)
     assert result.code == 0, result.text
     assert " failed" not in result.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "network",
+    [
+        {},
+        {"egress": "ALL_TRAFFIC"},
+        {"egress": "ALL_TRAFFIC", "private_run_app": True},
+        {"private_run_app": True},
+    ],
+    ids=str,
+)
+def test_terraform_compliance_passes_an_existing_network(
+    plan_of: Callable[..., Plan], broken: Terraform, network: dict[str, object]
+) -> None:
+    plan = plan_of(CHAIN, network=json.dumps({"network": "shared", "subnetwork": "apps", **network}))
+    result = compliance(broken.root, plan.data)
+    assert result.code == 0, result.text
 
 
 @pytest.mark.slow

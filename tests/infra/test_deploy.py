@@ -49,13 +49,14 @@ def test_after_a_failed_apply_the_images_are_still_known(project: Path, planned:
 DOCKER = """#!/bin/sh
 case "$1" in
     push) {push} ;;
-    inspect) echo '"RepoDigests": ["x.example/shop/api@sha256:0123"],' ;;
+    inspect) echo "\\"RepoDigests\\": [\\"${{2%:7}}@sha256:0123\\"]," ;;
 esac
 """
 
 
-@pytest.mark.parametrize("push", ["true", "exit 1"])
+@pytest.mark.parametrize("push", ["true", 'test "${3#*pricing}" = "$3"'])
 def test_images_are_named_once_all_are_pushed(project: Path, tmp_path: Path, push: str) -> None:
+    shutil.copytree(project / "services" / "api", project / "services" / "pricing")
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
     docker.write_text(DOCKER.format(push=push))
@@ -64,7 +65,8 @@ def test_images_are_named_once_all_are_pushed(project: Path, tmp_path: Path, pus
     result = make(project, "images", "REPOSITORY=x.example/shop", "TAG=7", path)
     named = project / "infra" / "images.auto.tfvars.json"
     if push == "true":
-        assert json.loads(named.read_text()) == {"images": {"api": "x.example/shop/api:7@sha256:0123"}}, result.stderr
+        wanted = {name: f"x.example/shop/{name}:7@sha256:0123" for name in ("api", "pricing")}
+        assert json.loads(named.read_text()) == {"images": wanted}, result.stderr
     else:
         assert result.returncode != 0
         assert not named.exists(), "Terraform would read it"

@@ -12,7 +12,7 @@ from cloudrun.instance import HEALTH_PATH
 from cloudrun.probe import STARTUP_LIMIT
 
 from tests.infra.conftest import PROJECT_ID, PROJECT_NUMBER
-from tests.infra.topologies import ALL, DIMENSIONS, EXPORTS, OTHER, Case, pairwise
+from tests.infra.topologies import ALL, CHAINS, DIMENSIONS, EXPORTS, OTHER, Case, pairwise
 from tests.project import REPOSITORY
 
 if TYPE_CHECKING:
@@ -34,12 +34,13 @@ COLLECTORS = {
     for billing in DIMENSIONS["billing"]
 }
 
+QUICK = [Case(), Case(services="chain")]
+"""What every commit must pass."""
 SLOW = {True: [pytest.mark.slow], False: []}
-"""By whether a case is another than the default."""
 
 every_case = pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=SLOW[case != Case()]) for case in ALL],
+    [pytest.param(case, marks=SLOW[case not in QUICK]) for case in dict.fromkeys([*QUICK, *CHAINS, *pairwise()])],
     ids=str,
 )
 

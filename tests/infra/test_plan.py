@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import pytest
 
 from tests.infra.conftest import DIGEST, terraform
 from tests.infra.planned import Container, Plan
-from tests.infra.topologies import Case, pairwise, written
+from tests.infra.topologies import Case, each_value, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,8 @@ def test_a_secret_takes_the_place_of_a_variable_of_the_same_name(planner: Terraf
 def test_only_callers_of_internal_services_leave_through_the_network(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of(Case(services="many"))
     egress = {name: [access["egress"] for access in plan.network_access(name)] for name in plan.services}
-    assert egress == {"api": ["ALL_TRAFFIC"], "price-list": ["ALL_TRAFFIC"], "stock": [], "audit": []}
+    through = ["PRIVATE_RANGES_ONLY"]
+    assert egress == {"api": through, "price-list": through, "stock": [], "audit": []}
     assert {name: service["ingress"] for name, service in plan.services.items()} == {
         "api": "INGRESS_TRAFFIC_ALL",
         "audit": "INGRESS_TRAFFIC_ALL",
@@ -64,6 +66,11 @@ def test_only_callers_of_internal_services_leave_through_the_network(plan_of: Ca
         "stock": "INGRESS_TRAFFIC_INTERNAL_ONLY",
     }
     assert [subnet["private_ip_google_access"] for subnet in plan.after("google_compute_subnetwork").values()] == [True]
+    (zone,) = plan.after("google_dns_managed_zone").values()
+    (record,) = plan.after("google_dns_record_set").values()
+    assert (zone["dns_name"], zone["visibility"]) == ("run.app.", "private")
+    assert (record["name"], record["managed_zone"]) == ("*.run.app.", zone["name"])
+    assert record["rrdatas"] == [f"199.36.153.{host}" for host in range(8, 12)]
     assert not plan_of(Case()).after("google_compute_network"), "nothing that nobody needs"
 
 
@@ -79,7 +86,17 @@ def test_an_existing_network_is_used(plan_of: Callable[..., Plan]) -> None:
     }
     for access in accesses.values():
         assert access["network_interfaces"] == [{"network": "shared", "subnetwork": "apps", "tags": ["run"]}]
-    assert not plan.after("google_compute_network")
+    for kind in ("google_compute_network", "google_compute_subnetwork", "google_dns_managed_zone"):
+        assert not plan.after(kind), "what is there already is not made again"
+
+
+@pytest.mark.parametrize("egress", ["ALL_TRAFFIC", "PRIVATE_RANGES_ONLY"])
+def test_an_existing_network_that_leads_to_internal_services_is_used_as_it_says(
+    plan_of: Callable[..., Plan], egress: str
+) -> None:
+    network = json.dumps({"network": "shared", "subnetwork": "apps", "egress": egress, "private_run_app": True})
+    plan = plan_of(Case(services="chain"), network=network)
+    assert [plan.network_access(name)[0]["egress"] for name in plan.services] == [egress] * 3
 
 
 def test_a_public_service_can_do_without_all_users(plan_of: Callable[..., Plan]) -> None:
@@ -94,6 +111,66 @@ def test_a_public_service_can_do_without_all_users(plan_of: Callable[..., Plan])
 def test_named_members_may_call_a_private_service(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of(Case(access="private"), invokers='{"api":["group:shop@example.com"]}')
     assert plan.callers == {("shop-api", "group:shop@example.com")}
+
+
+def test_a_chain_is_open_at_its_entry_only(plan_of: Callable[..., Plan]) -> None:
+    invokers = '{"pricing":["user:ops@example.com"]}'
+    for access, everybody in (("public", {("shop-api", "allUsers")}), ("private", set())):
+        plan = plan_of(Case(services="chain", access=access), invokers=invokers)
+        account = {
+            name: f"serviceAccount:shop-{name}@offline-project.iam.gserviceaccount.com" for name in plan.services
+        }
+        assert {name: f"serviceAccount:{plan.account(name)}" for name in plan.services} == account
+        assert plan.callers == everybody | {
+            ("shop-pricing", account["api"]),
+            ("shop-pricing", "user:ops@example.com"),
+            ("shop-inventory", account["pricing"]),
+        }
+        assert {
+            name: service["ingress"].removeprefix("INGRESS_TRAFFIC_") for name, service in plan.services.items()
+        } == {
+            "api": "ALL",
+            "pricing": "INTERNAL_ONLY",
+            "inventory": "INTERNAL_ONLY",
+        }
+
+
+def test_a_caller_knows_the_addresses_of_its_callees_and_which_of_them_ask_for_a_token(
+    plan_of: Callable[..., Plan],
+) -> None:
+    def url(service: str) -> str:
+        return f"https://shop-{service}-123456789012.us-east4.run.app"
+
+    private = plan_of(Case(services="diamond", access="private"))
+    values = {name: private.containers(name)["app"].values for name in private.services}
+    assert values["api"]["TRACERUN_PRIVATE_CALLEES"] == f"{url('tax')},{url('account')}"
+    assert values["fx-rates"]["TRACERUN_PRIVATE_CALLEES"] == f"{url('ledger')},{url('api')}"
+    assert [name for name in values if "TRACERUN_PRIVATE_CALLEES" not in values[name]] == ["account", "ledger"]
+    assert values["api"]["FX_RATES_URL"] == url("fx-rates")
+    public = plan_of(Case(services="diamond")).containers("fx-rates")["app"].values
+    assert public["TRACERUN_PRIVATE_CALLEES"] == url("ledger")
+
+
+def test_the_image_repository_comes_first(
+    project_copy: Callable[[Path], Path], google: Provider, tmp_path: Path
+) -> None:
+    variables = {**Case(services="chain").written(tmp_path), "images": "{}"}
+    copy = terraform(project_copy(tmp_path / "orders"), google, **variables)
+    copy.must("apply", "-auto-approve", "-input=false", "-target=google_artifact_registry_repository.images")
+    assert "google_cloud_run_v2_service" not in copy.must("state", "list").text
+
+
+def test_a_single_service_grows_into_a_chain_without_being_replaced(
+    project_copy: Callable[[Path], Path], google: Provider, tmp_path: Path
+) -> None:
+    copy = terraform(project_copy(tmp_path / "orders"), google, **Case().written(tmp_path))
+    copy.must("apply", "-auto-approve", "-input=false")
+    grown = replace(copy, variables={**copy.variables, **Case(services="chain").written(tmp_path)})
+    changes = grown.plan()["resource_changes"]
+    actions = {change["address"]: change["change"]["actions"] for change in changes}
+    assert actions['google_cloud_run_v2_service.service["api"]'] == ["update"]
+    assert actions['google_service_account.service["api"]'] == ["no-op"]
+    assert not [address for address, action in actions.items() if "delete" in action]
 
 
 def test_traffic_goes_to_the_newest_revision_or_where_it_is_sent(plan_of: Callable[..., Plan]) -> None:
@@ -147,7 +224,9 @@ def test_apis_are_those_that_are_used(plan_of: Callable[..., Plan]) -> None:
     assert apis(plan_of(Case())) == usual | {"cloudtrace", "telemetry"}
     assert apis(plan_of(Case(export="other"))) == usual
     assert apis(plan_of(Case(export="other-with-headers"))) == usual | {"secretmanager"}
-    assert apis(plan_of(Case(services="many"))) == usual | {"cloudtrace", "telemetry", "secretmanager", "compute"}
+    network = {"compute", "dns"}
+    assert apis(plan_of(Case(services="chain"))) == usual | {"cloudtrace", "telemetry"} | network
+    assert apis(plan_of(Case(services="many"))) == usual | {"cloudtrace", "telemetry", "secretmanager"} | network
     assert not apis(plan_of(Case(), enable_apis="false"))
 
 
@@ -166,7 +245,7 @@ def test_what_is_deployed_stays_when_no_image_is_named(planner: Terraform, tmp_p
     assert "data.google_cloud_run_v2_service.deployed" in result.text
 
 
-@pytest.mark.parametrize("case", pairwise(), ids=str)
+@pytest.mark.parametrize("case", each_value(), ids=str)
 def test_applied_once_nothing_is_left_to_change(
     project_copy: Callable[[Path], Path], google: Provider, tmp_path: Path, case: Case
 ) -> None:
@@ -177,7 +256,7 @@ def test_applied_once_nothing_is_left_to_change(
     copy.must("destroy", "-auto-approve", "-input=false")
 
 
-@pytest.mark.parametrize("case", pairwise(), ids=str)
+@pytest.mark.parametrize("case", each_value(), ids=str)
 def test_the_oldest_supported_provider_plans_the_same(
     planner: Terraform, google_7: Provider, tmp_path: Path, plan_of: Callable[..., Plan], case: Case
 ) -> None:

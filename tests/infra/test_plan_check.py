@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from tests.infra.conftest import DIGEST
 from tests.infra.tools import Terraform
+from tests.infra.topologies import Case
 from tests.project import NOT_COPIED, make
 
 if TYPE_CHECKING:
@@ -48,12 +49,21 @@ def plan_check(project: Path, google: Provider, *arguments: str, **variables: st
 def test_a_new_project_passes_without_an_account(own: Path, google: Provider) -> None:
     result = plan_check(own, google)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert re.findall(r"Success! (\d+) passed, 0 failed.", result.stdout) == ["50", "2"], (
+    assert re.findall(r"Success! (\d+) passed, 0 failed.", result.stdout) == ["56", "2"], (
         "the template's, the project's"
     )
     assert "Scenario: Every container says what it may use and when it has CPU" in result.stdout
     again = plan_check(own, google)
     assert again.returncode == 0, "what a first run leaves behind does not disturb a second"
+
+
+@pytest.mark.slow
+def test_a_chain_passes_without_an_account(own: Path, google: Provider) -> None:
+    (own / "topology.yaml").write_text(json.dumps(Case(services="chain").data))
+    result = plan_check(own, google)
+    assert result.returncode == 0, result.stdout + result.stderr
+    plan = (own / "infra" / ".offline" / "infra" / "plan.json").read_text()
+    assert plan.count("TRACERUN_PRIVATE_CALLEES") >= 2
 
 
 @pytest.mark.slow
@@ -79,7 +89,7 @@ environment          = "blue"
 invokers             = { api = ["group:shop@example.com"] }
 labels               = { team = "shop" }
 liveness_probes      = true
-network              = { network = "shared", subnetwork = "apps", egress = "ALL_TRAFFIC" }
+network              = { network = "shared", subnetwork = "apps", egress = "ALL_TRAFFIC", private_run_app = true }
 project_number       = "987654321098"
 public_access        = "unchecked"
 """

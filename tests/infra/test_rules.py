@@ -45,6 +45,19 @@ WRONG: dict[str, tuple[Changes, str]] = {
     "bound": ({"sampling.max_traces_per_second": -1}, "must be 0 or more"),
     "unknown callee": ({"services.api.calls": ["prices"]}, "api calls prices"),
     "call of itself": ({"services.api.calls": ["api"]}, "api calls api"),
+    "call that stands twice": (
+        {"services.stock": {"framework": "python-fastapi"}, "services.api.calls": ["stock", "stock"]},
+        "services.api.calls: name each service once",
+    ),
+    "internal entry": ({"services.api.ingress": "internal"}, "services: api: internal, so nobody could reach it"),
+    "internal, and not called": (
+        {"services.stock": {"framework": "python-fastapi", "ingress": "internal"}},
+        "services: stock: internal, so nobody could reach it",
+    ),
+    "taken name": (
+        {"services.slow": {"framework": "python-fastapi"}},
+        "services: slow: use 1 to 15 lower-case letters",
+    ),
     "platform's variable": ({"services.api.env": {"PORT": "1"}}, "services.api: PORT: use letters, digits and _"),
     "variable's name": ({"services.api.secrets": {"A-B": "x"}}, "services.api: A-B: use letters, digits and _"),
     "secret's name": ({"services.api.secrets": {"KEY": "a/b"}}, "services.api.secrets.KEY: a/b: use the name of a"),

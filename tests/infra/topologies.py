@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from dataclasses import dataclass, fields
@@ -19,15 +20,66 @@ DIMENSIONS: Final[dict[str, tuple[str, ...]]] = {
     "billing": ("request", "instance"),
     "access": ("public", "private"),
     "protocol": ("http", "grpc"),
-    "services": ("one", "many"),
+    "services": ("one", "chain", "diamond", "many"),
 }
-NETWORK: Final = '{"network":"shared","subnetwork":"apps"}'
 OTHER: Final = "https://otlp.example:4318"
 EXPORTS: Final[dict[str, dict[str, Any]]] = {
     "sidecar": {"exporter": "sidecar", "backend": "google"},
     "direct": {"exporter": "direct", "backend": "google"},
     "other": {"exporter": "direct", "backend": OTHER},
     "other-with-headers": {"exporter": "direct", "backend": OTHER, "backend_headers_secret": "otlp-headers"},
+}
+
+
+# Beside the entry; of the entry only what differs. Nothing is named from both ends, and no list is sorted.
+SHAPES: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
+    "one": ({}, {}),
+    "chain": (
+        {"calls": ["pricing"]},
+        {
+            "pricing": {
+                "framework": "python-fastapi",
+                "access": "private",
+                "ingress": "internal",
+                "calls": ["inventory"],
+                "max_instances": 3,
+            },
+            "inventory": {"framework": "python-fastapi", "access": "private", "ingress": "internal"},
+        },
+    ),
+    # api calls services of every kind; tax and fx-rates call the same one; fx-rates calls the entry back.
+    "diamond": (
+        {"calls": ["tax", "fx-rates", "account"]},
+        {
+            "tax": {"framework": "python-fastapi", "access": "private", "ingress": "internal", "calls": ["ledger"]},
+            "fx-rates": {"framework": "node-fastify", "ingress": "internal", "calls": ["ledger", "api"]},
+            "account": {"framework": "go-nethttp", "access": "private"},
+            "ledger": {"framework": "go-grpc", "access": "private", "ingress": "internal"},
+        },
+    ),
+    # api calls stock; stock and price-list call each other; nobody calls audit.
+    "many": (
+        {
+            "calls": ["stock"],
+            "env": {"LOG_LEVEL": "debug", "OTEL_SDK_DISABLED": "true"},
+            "secrets": {"API_KEY": "partner-key", "SIGNING_KEY": "signing:7"},
+            "min_instances": 1,
+            "max_instances": 7,
+            "concurrency": 31,
+            "cpu": "2",
+            "memory": "1Gi",
+        },
+        {
+            "stock": {
+                "framework": "python-grpc",
+                "access": "private",
+                "ingress": "internal",
+                "calls": ["price-list"],
+            },
+            "price-list": {"framework": "go-nethttp", "access": "private", "calls": ["stock"]},
+            "audit": {"framework": "node-fastify", "access": "private"},
+        },
+    ),
 }
 
 
@@ -51,27 +103,8 @@ class Case:
             "framework": "go-grpc" if self.protocol == "grpc" else "python-fastapi",
             "access": self.access,
         }
-        services = {"api": api}
-        if self.services == "many":
-            # api calls stock; stock and price-list call each other; nobody calls audit.
-            api |= {
-                "calls": ["stock"],
-                "env": {"LOG_LEVEL": "debug", "OTEL_SDK_DISABLED": "true"},
-                "secrets": {"API_KEY": "partner-key", "SIGNING_KEY": "signing:7"},
-                "min_instances": 1,
-                "max_instances": 7,
-                "concurrency": 31,
-                "cpu": "2",
-                "memory": "1Gi",
-            }
-            services["stock"] = {
-                "framework": "python-grpc",
-                "access": "private",
-                "ingress": "internal",
-                "calls": ["price-list"],
-            }
-            services["price-list"] = {"framework": "go-nethttp", "access": "private", "calls": ["stock"]}
-            services["audit"] = {"framework": "node-fastify", "access": "private"}
+        entry, others = copy.deepcopy(SHAPES[self.services])
+        services = {"api": {**api, **entry}, **others}
         return {
             "project": "shop",
             "region": "us-east4",
@@ -109,12 +142,12 @@ def written(data: dict[str, Any], folder: Path) -> dict[str, str]:
     file = folder / "topology.yaml"
     file.write_text(json.dumps(data))
     images = {name: f"{IMAGES}{name}@{DIGEST}" for name in data["services"]}
-    internal = any(service and service.get("ingress") == "internal" for service in data["services"].values())
-    # The network that would be made has no way to another back end than Google's.
-    network = {"network": NETWORK} if internal and data.get("backend", "google") != "google" else {}
-    return {"topology_file": str(file), "images": json.dumps(images), **network}
+    return {"topology_file": str(file), "images": json.dumps(images)}
 
 
+CHAINS: Final = [
+    Case(export=export, billing=billing, services="chain") for export in EXPORTS for billing in DIMENSIONS["billing"]
+]
 ALL: Final = [Case(*values) for values in itertools.product(*DIMENSIONS.values())]
 
 
@@ -133,6 +166,12 @@ def pairwise() -> list[Case]:
         open_pairs -= _pairs(best)
         chosen.append(best)
     return chosen
+
+
+def each_value() -> list[Case]:
+    """Return the fewest cases in which every value of every dimension stands."""
+    most = max(map(len, DIMENSIONS.values()))
+    return [Case(*(values[number % len(values)] for values in DIMENSIONS.values())) for number in range(most)]
 
 
 def _pairs(case: Case) -> set[tuple[str, str, str, str]]:

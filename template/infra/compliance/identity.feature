@@ -35,6 +35,11 @@ Feature: Every identity has the least rights
     Then exactly the calls of topology.yaml are granted to accounts of services
 
   @noskip
+  Scenario: A service shows who it is to private services, and to nobody else
+    Given I have google_cloud_run_v2_service defined
+    Then exactly the private callees of a service are sent an ID token
+
+  @noskip
   Scenario: Secrets are read by the services that name them
     Given I have google_cloud_run_v2_service defined
     Then exactly the secrets that a service uses are readable to it, and only readable

@@ -5,6 +5,7 @@ Built-in steps drop empty blocks, do not see pairs of names and values, and look
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from radish import world
@@ -65,6 +66,15 @@ def applications() -> Iterator[tuple[str, Resource, Resource]]:
     for name, service in services().items():
         (app,) = [container for container in first(service["template"])["containers"] if container["name"] == "app"]
         yield name, service, app
+
+
+def url_of(service: str) -> re.Pattern[str]:
+    """Return a pattern of the URL that Cloud Run gives a service before it exists.
+
+    https://cloud.google.com/run/docs/triggering/https-request#deterministic
+    """
+    planned = services()[service]
+    return re.compile(rf"https://{planned['name']}-[0-9]+\.{planned['location']}\.run\.app")
 
 
 def collectors(service: Resource) -> list[Resource]:

@@ -171,6 +171,24 @@ run "a_call_of_itself" {
   expect_failures = [output.topology]
 }
 
+run "a_call_that_stands_twice" {
+  command = plan
+  module { source = "./modules/topology" }
+  variables {
+    topology = { project = "shop", region = "us-east4", services = { api = { framework = "go-nethttp", calls = ["stock", "stock"] }, stock = { framework = "go-nethttp" } } }
+  }
+  expect_failures = [output.topology]
+}
+
+run "an_internal_service_that_nobody_calls" {
+  command = plan
+  module { source = "./modules/topology" }
+  variables {
+    topology = { project = "shop", region = "us-east4", services = { api = { framework = "go-nethttp", ingress = "internal" } } }
+  }
+  expect_failures = [output.topology]
+}
+
 run "a_variable_of_the_platform" {
   command = plan
   module { source = "./modules/topology" }

@@ -25,6 +25,8 @@ TYPES: Final = (
     "compute-subnetwork",
     "data-google-cloud-run-v2-service",
     "data-google-project",
+    "dns-managed-zone",
+    "dns-record-set",
     "project-iam-member",
     "project-service",
     "secret-manager-secret-iam-member",

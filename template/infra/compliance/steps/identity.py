@@ -9,7 +9,7 @@ from typing import Any
 
 from radish import then
 
-from plan import after, applications, fail, first, plain, secrets, services, topology
+from plan import after, applications, fail, first, plain, secrets, services, topology, url_of
 
 TRACES = "roles/telemetry.tracesWriter"
 EVERYBODY = ("allUsers", "allAuthenticatedUsers")
@@ -87,6 +87,18 @@ def calls(step: Any) -> None:
     wanted = {(name, callee) for name, service in topology()["services"].items() for callee in service["calls"]}
     if found != wanted:
         fail(step, f"granted, but not declared: {sorted(found - wanted)}; declared only: {sorted(wanted - found)}")
+
+
+@then("exactly the private callees of a service are sent an ID token")
+def private_callees(step: Any) -> None:
+    declared = topology()["services"]
+    for name, _, app in applications():
+        private = [callee for callee in declared[name]["calls"] if declared[callee]["access"] == "private"]
+        wanted = ",".join(url_of(callee).pattern for callee in private) or "absent"
+        found = plain(app).get("TRACERUN_PRIVATE_CALLEES", "absent") or ""
+        overridden = "TRACERUN_PRIVATE_CALLEES" in declared[name]["env"].keys() | secrets(app).keys()
+        if not overridden and not re.fullmatch(wanted, found):
+            fail(step, f"{name}: TRACERUN_PRIVATE_CALLEES is {found}, its private callees are {private}")
 
 
 @then("exactly the secrets that a service uses are readable to it, and only readable")

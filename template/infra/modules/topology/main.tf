@@ -35,9 +35,14 @@ locals {
     for callee in service.calls : "${name} calls ${callee}" if callee == name || !contains(local.names, callee)
   ]])
 
+  called_twice = [for name, service in local.services : "services.${name}.calls" if length(service.calls) != length(toset(service.calls))]
+
   bad_names = [for name in local.names : name
-    if !can(regex(local.name, name)) || length("${var.topology.project}-${name}") > 30 || contains(["database", "db", "upstream"], name)
+    if !can(regex(local.name, name)) || length("${var.topology.project}-${name}") > 30 || contains(["database", "db", "slow", "upstream"], name)
   ]
+
+  called    = toset(flatten([for service in local.services : service.calls]))
+  unreached = [for name, service in local.services : name if service.ingress == "internal" && !contains(local.called, name)]
 
   bad_variables = flatten([for name, service in local.services : [
     for key in concat(keys(service.env), keys(service.secrets)) : "services.${name}: ${key}"

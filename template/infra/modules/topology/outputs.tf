@@ -36,7 +36,7 @@ output "topology" {
   }
   precondition {
     condition     = length(local.bad_names) == 0
-    error_message = "topology.yaml: services: ${join(", ", local.bad_names)}: use 1 to 15 lower-case letters, digits and dashes, a letter first, none of database, db, upstream; PROJECT-SERVICE has at most 30."
+    error_message = "topology.yaml: services: ${join(", ", local.bad_names)}: use 1 to 15 lower-case letters, digits and dashes, a letter first, none of database, db, slow, upstream; PROJECT-SERVICE has at most 30."
   }
   precondition {
     condition     = can(regex("^(google|https?://.+)$", var.topology.backend))
@@ -61,6 +61,14 @@ output "topology" {
   precondition {
     condition     = length(local.bad_calls) == 0
     error_message = "topology.yaml: ${join(", ", local.bad_calls)}: a service calls other services of this file: ${join(", ", local.names)}."
+  }
+  precondition {
+    condition     = length(local.called_twice) == 0
+    error_message = "topology.yaml: ${join(", ", local.called_twice)}: name each service once."
+  }
+  precondition {
+    condition     = length(local.unreached) == 0
+    error_message = "topology.yaml: services: ${join(", ", local.unreached)}: internal, so nobody could reach it: let a service call it, or use ingress: all."
   }
   precondition {
     condition     = length(local.bad_variables) == 0
