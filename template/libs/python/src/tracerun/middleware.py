@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context
 
+from tracerun.caller_limits import until_answer
 from tracerun.quiet import OncePerMinute
 from tracerun.request_log import RequestLog
 from tracerun.response_progress import ResponseProgress
@@ -81,7 +82,7 @@ class TraceMiddleware:
             return
         token = context.attach(exchange.span.context)
         try:
-            await self._app(scope, receive, exchange.send)
+            await self._app(scope, receive, until_answer(exchange.send, exchange.span.context))
         except BaseException as error:
             await exchange.broken_off(error)
             raise

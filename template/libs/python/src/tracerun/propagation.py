@@ -30,6 +30,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from tracerun.caller_limits import REQUEST_ATTEMPT, REQUEST_TIMEOUT, with_limits
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -41,7 +43,17 @@ ORIGINAL_TRACEPARENT: Final = "original-traceparent"
 X_CLOUD_TRACE_CONTEXT: Final = "x-cloud-trace-context"
 BAGGAGE: Final = "baggage"
 
-READ_HEADERS: Final = frozenset({TRACEPARENT, TRACESTATE, ORIGINAL_TRACEPARENT, X_CLOUD_TRACE_CONTEXT, BAGGAGE})
+READ_HEADERS: Final = frozenset(
+    {
+        TRACEPARENT,
+        TRACESTATE,
+        ORIGINAL_TRACEPARENT,
+        X_CLOUD_TRACE_CONTEXT,
+        BAGGAGE,
+        REQUEST_TIMEOUT,
+        REQUEST_ATTEMPT,
+    }
+)
 """Names of the headers that `TracePropagator` reads."""
 
 # Sampled (bit 0) and random (bit 1) are all that W3C Trace Context level 2 defines; senders may set others.
@@ -81,7 +93,7 @@ class TracePropagator(TextMapPropagator):
     In: `traceparent` first, `X-Cloud-Trace-Context` when it is absent or malformed. The parent is the trusted caller's
     span; else the platform's, if its span exists where the trace is read (a Google back end, and the sampled flag set:
     a parent that was never stored shows as "missing span"); else none, and the next span is a root in the platform's
-    trace id. Baggage is read from trusted callers only.
+    trace id. Baggage and limits are read from trusted callers only.
     Out: `traceparent`, its copy `original-traceparent`, `tracestate`, `baggage`.
     """
 
@@ -97,6 +109,8 @@ class TracePropagator(TextMapPropagator):
     ) -> Context:
         """Return `context` with the remote parent, if there is one, and an `Incoming`. Never raises on any header."""
         context = Context() if context is None else context
+        if self._trust_callers:
+            context = with_limits(context, carrier, getter)
         platform = _platform_context(carrier, getter)
         if platform is None:
             return context

@@ -48,9 +48,13 @@ class Telemetry:
         return TraceMiddleware(app, tracer, self.propagator, self.flush, self.keep)
 
     def listening(self) -> None:
-        """Load the exporter; call it on the event loop when the server listens, before the first request."""
+        """Load the exporter and fetch ID tokens; call it on the event loop when the server listens."""
         if self.flush is not None:
             self.flush.listening()
+        if self.settings.private_callees:
+            from tracerun.id_tokens import fetch_ahead  # noqa: PLC0415 (only where it is needed)
+
+            fetch_ahead(self.settings.private_callees)
 
     async def drain(self, seconds: float) -> None:
         """Deliver what is queued within `seconds`; call it on the event loop after the last request."""
