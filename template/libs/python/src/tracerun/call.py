@@ -94,14 +94,16 @@ def _copy(request: httpx.Request, limit: TimeLimit, tries: Tries) -> httpx.Reque
 
 
 def _tell_limits(headers: httpx.Headers, limit: TimeLimit, tries: Tries) -> None:
-    # Whatever stands there was told by somebody else: an app may pass on all headers that it got.
-    for name in (REQUEST_TIMEOUT, REQUEST_ATTEMPT):
-        headers.pop(name, None)
     left = limit.left()
-    if left < math.inf:
-        headers[REQUEST_TIMEOUT] = str(math.ceil(left * 1000))
-    if tries.attempt > 1:
-        headers[REQUEST_ATTEMPT] = str(tries.attempt)
+    _set(headers, REQUEST_TIMEOUT, None if left == math.inf else math.ceil(left * 1000))
+    _set(headers, REQUEST_ATTEMPT, tries.attempt if tries.attempt > 1 else None)
+
+
+def _set(headers: httpx.Headers, name: str, value: int | None) -> None:
+    if value is not None:
+        headers[name] = str(value)
+    elif name in headers:  # from elsewhere: an app may pass on all headers that it got
+        del headers[name]
 
 
 async def _fetched(source: TokenSource, wire: Wire, limit: TimeLimit, request: httpx.Request) -> str:
