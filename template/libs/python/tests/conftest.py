@@ -8,6 +8,7 @@ from recorder import Recorder
 from servers import Callee, MetadataServer
 
 from tracerun import Telemetry, setup
+from tracerun.id_tokens import token_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,7 @@ def recorder(telemetry: Telemetry) -> Recorder:
 @pytest.fixture
 def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetadataServer]:
     """Return a metadata server that google-auth asks; it reads GCE_METADATA_HOST when it is imported only."""
+    token_source.cache_clear()  # a port may be one that another test's callee had
     with MetadataServer() as server:
         monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", server.host)
         yield server

@@ -97,6 +97,7 @@ class Callee(Server):
     def __init__(self, *answers: Answer) -> None:
         self.received: list[Received] = []
         self.answers = deque(answers)
+        self.drops = 1000
         super().__init__(self._answer)
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
@@ -116,9 +117,9 @@ class Callee(Server):
 
     def _drip(self, handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
-        handler.send_header("Content-Length", "1000")
+        handler.send_header("Content-Length", str(self.drops))
         handler.end_headers()
-        for _ in range(1000):
+        for _ in range(self.drops):
             handler.wfile.write(b".")
             if self.closing.wait(0.05):
                 return
