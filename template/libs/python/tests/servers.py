@@ -97,7 +97,7 @@ class Callee(Server):
     def __init__(self, *answers: Answer) -> None:
         self.received: list[Received] = []
         self.answers = deque(answers)
-        self.drops = 1000
+        self.drops = 200
         super().__init__(self._answer)
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:

@@ -61,10 +61,10 @@ def test_no_header_raises_or_sets_what_is_no_limit(headers: dict[str, list[str]]
 
 
 def test_a_call_gets_no_more_time_than_the_caller_leaves(fetch: Fetch, callee: Callee) -> None:
-    callee.answers.append(Answer(delay=30))
+    callee.answers.append(Answer(delay=8))
     began = time.monotonic()
     with pytest.raises(httpx.TimeoutException):
-        fetch(callee.url, timeout=30, handling=handled({REQUEST_TIMEOUT: "300"}))
+        fetch(callee.url, timeout=8, handling=handled({REQUEST_TIMEOUT: "300"}))
     assert 0.2 <= time.monotonic() - began < 5
     (milliseconds,) = told(callee)
     assert milliseconds is not None
@@ -72,13 +72,13 @@ def test_a_call_gets_no_more_time_than_the_caller_leaves(fetch: Fetch, callee: C
 
 
 def test_a_call_without_a_time_out_of_its_own_gets_what_the_caller_leaves(fetch: Fetch, callee: Callee) -> None:
-    callee.answers.append(Answer(delay=30))
+    callee.answers.append(Answer(delay=8))
     with pytest.raises(httpx.TimeoutException):
         fetch(callee.url, timeout=None, handling=handled({REQUEST_TIMEOUT: "300"}))
 
 
 def test_a_calls_own_time_out_is_not_lengthened(fetch: Fetch, callee: Callee) -> None:
-    callee.answers.append(Answer(delay=30))
+    callee.answers.append(Answer(delay=8))
     began = time.monotonic()
     with pytest.raises(httpx.ReadTimeout):
         fetch(callee.url, timeout=0.3, handling=handled({REQUEST_TIMEOUT: "60000"}))
@@ -192,7 +192,7 @@ def test_a_service_passes_the_limit_on_until_its_answer_begins(callee: Callee) -
 
 
 def test_a_caller_that_gives_up_stops_the_whole_chain(callee: Callee) -> None:
-    callee.answers.append(Answer(delay=30))
+    callee.answers.append(Answer(delay=8))
     failed: list[str] = []
 
     async def handle(_: Request) -> JSONResponse:
