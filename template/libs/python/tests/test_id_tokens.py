@@ -108,9 +108,10 @@ def test_who_gives_up_does_not_take_the_fetch_from_the_others(metadata: Metadata
 
 
 def test_a_token_is_renewed_before_it_expires_while_requests_go_on(
-    fetch: Fetch, metadata: MetadataServer, private: Callee
+    fetch: Fetch, metadata: MetadataServer, private: Callee, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metadata.lifetime = 3.0
+    monkeypatch.setattr("tracerun.id_tokens.RENEW_SHARE", 0.5)
+    metadata.lifetime = 4.0
     fetch(private.url)
     metadata.asked.acquire()
     metadata.hold()  # the renewal takes for ever
@@ -132,9 +133,14 @@ def test_an_expired_token_is_never_sent(fetch: Fetch, metadata: MetadataServer, 
 
 
 def test_a_renewal_that_fails_is_a_warning_as_long_as_the_token_is_good(
-    fetch: Fetch, metadata: MetadataServer, private: Callee, caplog: pytest.LogCaptureFixture
+    fetch: Fetch,
+    metadata: MetadataServer,
+    private: Callee,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    metadata.lifetime = 3.0
+    monkeypatch.setattr("tracerun.id_tokens.RENEW_SHARE", 0.5)
+    metadata.lifetime = 4.0
     logging.getLogger("tracerun.id_tokens").filters.clear()  # one a minute, over all tests
     fetch(private.url)
     metadata.statuses.extend([403] * 1000)

@@ -108,14 +108,13 @@ def test_without_time_for_it_nothing_is_tried_again(
 
 
 def test_both_tries_share_the_time(fetch: Fetch, callee: Callee) -> None:
-    callee.answers.extend([Answer(503, delay=1), Answer(delay=30)])
+    callee.answers.extend([Answer(503, delay=1.5), Answer(delay=30)])
     began = time.monotonic()
     with pytest.raises(httpx.ReadTimeout):
-        fetch(callee.url, timeout=1.5)
+        fetch(callee.url, timeout=3)
     first, second = (call.headers[REQUEST_TIMEOUT] for call in callee.received)
-    assert first == "1500"
-    assert int(second) <= 450
-    assert time.monotonic() - began < 2.3
+    assert int(second) <= int(first) - 1500
+    assert time.monotonic() - began < 4.2
 
 
 def test_who_handles_a_second_try_does_not_try_again(fetch: Fetch, callee: Callee) -> None:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 RENEW_AHEAD: Final = 300.0
-"""Seconds before its expiry from which a token is renewed, at most a tenth of its life: the metadata server gives out
-the same token until shortly before its end."""
+"""Seconds before its expiry from which a token is renewed: the metadata server gives out the same token until then."""
+RENEW_SHARE: Final = 0.1
+"""The share of a token's life that this is at most."""
 FETCH_LIMIT: Final = 10.0
 """Seconds after which a fetch that has not ended is given up; so nobody waits longer."""
 RENEWALS_A_SECOND: Final = 1.0
@@ -43,7 +44,7 @@ class IdToken:
     def until(cls, expires: float, text: str) -> IdToken:
         """Return the token `text`, given now."""
         now = time.time()
-        return cls(text, expires - min(RENEW_AHEAD, (expires - now) / 10), expires)
+        return cls(text, expires - min(RENEW_AHEAD, (expires - now) * RENEW_SHARE), expires)
 
 
 class NoIdToken(Exception):  # noqa: N818 (it is an answer, and never raised to users)
