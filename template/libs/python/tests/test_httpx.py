@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def answer(request: httpx.Request) -> httpx.Response:
     if request.url.path == "/broken":
-        raise httpx.ConnectError("refused", request=request)
+        raise httpx.ReadError("reset", request=request)
     return httpx.Response(404 if request.url.path == "/missing" else 200, text=request.headers["traceparent"])
 
 
@@ -71,10 +71,10 @@ def test_a_callees_error_is_an_error_of_the_call(get, telemetry: Telemetry, reco
 
 
 def test_a_broken_connection_is_an_error_with_its_exception(get, telemetry: Telemetry, recorder: Recorder) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    with pytest.raises(httpx.ConnectError):
+    with pytest.raises(httpx.ReadError):
         get("http://stock/broken")
     span = client_span(telemetry, recorder)
-    assert (span.attributes or {})["error.type"] == "httpx.ConnectError"
+    assert (span.attributes or {})["error.type"] == "httpx.ReadError"
     assert [event.name for event in span.events] == ["exception"]
 
 

@@ -12,6 +12,7 @@ from recorder import Recorder
 from vectors import vectors
 
 from tracerun import trace_ids as ids
+from tracerun.caller_limits import limits_in
 from tracerun.propagation import READ_HEADERS, TracePropagator, incoming_in, raw_headers
 from tracerun.settings import Settings
 from tracerun.telemetry import build
@@ -108,7 +109,7 @@ def test_baggage_is_taken_from_trusted_callers_only() -> None:
 
 trace_ids = st.sampled_from(["4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32, "f" * 32, "4BF9" * 8, "a" * 31, "a" * 33])
 span_ids = st.sampled_from(["00f067aa0ba902b7", "0" * 16, "f" * 16, "a" * 15, ""])
-numbers = st.integers(0, 10**30).map(str)
+numbers = st.integers(0, 10**30).map(str) | st.integers(0, 9).map(str)
 values = st.one_of(
     st.text(st.characters(max_codepoint=0xFF), max_size=50),
     st.builds("{}-{}-{}-{}".format, st.sampled_from(["00", "01", "ff", "0"]), trace_ids, span_ids, numbers),
@@ -135,7 +136,8 @@ well_formed = st.builds(
     st.integers(0, 255),
 )
 plain = st.fixed_dictionaries(
-    {"traceparent": st.tuples(well_formed)}, optional={"original-traceparent": st.tuples(well_formed)}
+    {"traceparent": st.tuples(well_formed)},
+    optional={"original-traceparent": st.tuples(well_formed), "x-request-attempt": st.tuples(numbers)},
 )
 mixed = st.fixed_dictionaries(
     {"traceparent": st.tuples(well_formed)},
@@ -144,6 +146,8 @@ mixed = st.fixed_dictionaries(
         "x-cloud-trace-context": st.tuples(values),
         "tracestate": st.tuples(values | st.just("vendor=value")),
         "baggage": st.tuples(values | st.just("tenant=blue")),
+        "x-request-timeout-ms": st.tuples(values | numbers),
+        "x-request-attempt": st.tuples(values | numbers),
         "accept": st.tuples(values),
     },
 )
@@ -162,6 +166,9 @@ def test_plain_headers_mean_what_the_official_propagators_say(
     assert (incoming and incoming._replace(trace_state=None)) == (official and official._replace(trace_state=None))
     assert dict(incoming.trace_state or {} if incoming else {}) == dict(official.trace_state or {} if official else {})
     assert baggage.get_all(context) == baggage.get_all(expected)
+    limits, official_limits = limits_in(context), limits_in(expected)
+    assert limits.attempt == official_limits.attempt
+    assert (limits.deadline is None) is (official_limits.deadline is None)
 
 
 @given(header_lists, st.booleans())

@@ -24,6 +24,7 @@ def test_every_setting_is_read() -> None:
             "TRACERUN_FLUSH_DEADLINE_MS": "250",
             "TRACERUN_EXPORT_AUTH": "google",
             "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            "TRACERUN_PRIVATE_CALLEES": " https://a.run.app,https://b.run.app ,",
         }
     ) == Settings(
         disabled=True,
@@ -37,6 +38,7 @@ def test_every_setting_is_read() -> None:
         flush_deadline=0.25,
         sign_exports=True,
         grpc=True,
+        private_callees=("https://a.run.app", "https://b.run.app"),
     )
 
 

@@ -1,3 +1,4 @@
+import socket
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -20,6 +21,8 @@ async def part(item_id: int) -> dict[str, int]:
 async def reviews(item_id: int) -> list[str]:
     if item_id == 0:
         raise HTTPException(500)
+    if item_id == 504:
+        raise HTTPException(504)
     return ["good"]
 
 
@@ -65,6 +68,27 @@ def test_a_failing_upstream_is_a_502_that_names_it(
     with_settings(Settings(callees={}, upstream_url="http://upstream"))
     response = client.get("/items/0/reviews")
     assert response.status_code == 502
+    assert "upstream" in response.json()["detail"]
+
+
+def test_an_upstream_that_is_too_late_is_a_504_that_names_it(
+    client: TestClient, with_settings: Callable[[Settings], None]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with_settings(Settings(callees={}, upstream_url=f"http://{address}"))
+        app.dependency_overrides[get_client] = lambda: httpx.AsyncClient(timeout=0.2)
+        response = client.get("/items/1/reviews")
+    assert response.status_code == 504
+    assert address in response.json()["detail"]
+
+
+def test_an_upstream_that_waited_too_long_itself_is_a_504(
+    client: TestClient, with_settings: Callable[[Settings], None]
+) -> None:
+    with_settings(Settings(callees={}, upstream_url="http://upstream"))
+    response = client.get("/items/504/reviews")
+    assert response.status_code == 504
     assert "upstream" in response.json()["detail"]
 
 

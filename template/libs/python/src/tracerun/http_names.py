@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 REQUEST_METHOD: Final = "http.request.method"
+REQUEST_RESEND_COUNT: Final = "http.request.resend_count"
 RESPONSE_STATUS_CODE: Final = "http.response.status_code"
 ROUTE: Final = "http.route"
 ERROR_TYPE: Final = "error.type"
@@ -28,6 +29,8 @@ KNOWN_METHODS: Final = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"},
 )
 OTHER_METHOD: Final = "_OTHER"
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def known_method(method: str) -> str:

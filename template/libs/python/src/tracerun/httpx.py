@@ -1,59 +1,46 @@
-"""httpx transports that make one CLIENT span a request and send the trace headers.
+"""httpx transports for calls to other services.
 
 httpx.AsyncClient(transport=AsyncTracedTransport())
+
+Each try is one CLIENT span and carries the trace headers. Calls to private services carry an ID token. Calls that are
+made while a request of a trusted caller is handled get no more time than that caller waits. Requests that may be
+repeated are tried once more when the connection fails or the answer is a 503.
 """
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from typing import TYPE_CHECKING
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
-from opentelemetry import propagate, trace
-from opentelemetry.trace import SpanKind, set_span_in_context
 
-from tracerun.http_names import (
-    REQUEST_METHOD,
-    RESPONSE_STATUS_CODE,
-    SERVER_ADDRESS,
-    SERVER_PORT,
-    URL_FULL,
-    known_method,
-    set_failure,
-    span_name,
-    type_name,
-)
+from tracerun.call import call
+from tracerun.private_callees import IdTokenError, IdTokenTimeout, PrivateCallees
+from tracerun.settings import private_callees
+from tracerun.time_limit import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Coroutine
+    from concurrent.futures import Future
 
-    from opentelemetry.util.types import AttributeValue
+    _T = TypeVar("_T")
 
-# A proxy until the set-up, which may come later than this import.
-_tracer = trace.get_tracer("tracerun")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+__all__ = ["AsyncTracedTransport", "DeadlineExceeded", "IdTokenError", "IdTokenTimeout", "TracedTransport"]
 
 
 class AsyncTracedTransport(httpx.AsyncBaseTransport):
-    """Traces the requests that `inner` (default: httpx's own transport) sends."""
+    """Sends by `inner` (default: httpx's own transport); for asyncio."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport | None = None) -> None:
         self._inner = inner or httpx.AsyncHTTPTransport()
+        self._wire = _AsyncWire(self._inner)
+        self._callees = PrivateCallees(private_callees(os.environ))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request` in a CLIENT span that ends when the response's body has been read or is given up."""
-        span = _ClientSpan(request)
-        try:
-            response = await self._inner.handle_async_request(request)
-        except BaseException as error:
-            span.fail(error)
-            raise
-        span.responded(response)
-        if response.is_closed:  # a transport may answer with a body that it has read itself
-            span.end()
-        elif isinstance(response.stream, httpx.AsyncByteStream):
-            response.stream = _AsyncBody(response.stream, span)
-        return response
+        """Send `request`; raises httpx's exceptions, `IdTokenError` and `DeadlineExceeded` among them."""
+        return await call(request, self._wire, self._callees)
 
     async def aclose(self) -> None:
         """Close the inner transport."""
@@ -65,97 +52,53 @@ class TracedTransport(httpx.BaseTransport):
 
     def __init__(self, inner: httpx.BaseTransport | None = None) -> None:
         self._inner = inner or httpx.HTTPTransport()
+        self._wire = _BlockingWire(self._inner)
+        self._callees = PrivateCallees(private_callees(os.environ))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request` in a CLIENT span that ends when the response's body has been read or is given up."""
-        span = _ClientSpan(request)
-        try:
-            response = self._inner.handle_request(request)
-        except BaseException as error:
-            span.fail(error)
-            raise
-        span.responded(response)
-        if response.is_closed:  # see AsyncTracedTransport
-            span.end()
-        elif isinstance(response.stream, httpx.SyncByteStream):
-            response.stream = _Body(response.stream, span)
-        return response
+        """Send `request`; raises httpx's exceptions, `IdTokenError` and `DeadlineExceeded` among them."""
+        return _run_through(call(request, self._wire, self._callees))
 
     def close(self) -> None:
         """Close the inner transport."""
         self._inner.close()
 
 
-class _ClientSpan:
-    def __init__(self, request: httpx.Request) -> None:
-        url = request.url
-        method = known_method(request.method)
-        port = url.port or _DEFAULT_PORTS.get(url.scheme)
-        attributes: dict[str, AttributeValue] = {
-            REQUEST_METHOD: method,
-            SERVER_ADDRESS: url.host,
-            URL_FULL: str(url.copy_with(query=None, fragment=None, userinfo=b"")),
-        }
-        if port is not None:
-            attributes[SERVER_PORT] = port
-        self._span = _tracer.start_span(span_name(method), None, SpanKind.CLIENT, attributes)
-        propagate.inject(request.headers, set_span_in_context(self._span))
+class _AsyncWire:
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self.send = inner.handle_async_request
 
-    def responded(self, response: httpx.Response) -> None:
-        self._span.set_attribute(RESPONSE_STATUS_CODE, response.status_code)
-        if response.status_code >= HTTPStatus.BAD_REQUEST:
-            set_failure(self._span, str(response.status_code))
+    async def close(self, response: httpx.Response) -> None:
+        await response.aclose()
 
-    def fail(self, error: BaseException) -> None:
-        # GeneratorExit: the reader of the body has enough, which is no failure.
-        if self._span.is_recording() and not isinstance(error, GeneratorExit):
-            self._span.record_exception(error)
-            set_failure(self._span, type_name(error))
-        self.end()
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
-    def end(self) -> None:
-        if self._span.is_recording():
-            self._span.end()
+    async def result(self, future: Future[_T], seconds: float) -> _T:
+        return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
 
 
-class _AsyncBody(httpx.AsyncByteStream):
-    """Ends the span with the last chunk: the body may be closed much later, even after our own response."""
-
-    def __init__(self, inner: httpx.AsyncByteStream, span: _ClientSpan) -> None:
+class _BlockingWire:
+    def __init__(self, inner: httpx.BaseTransport) -> None:
         self._inner = inner
-        self._span = span
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._inner:
-                yield chunk
-        except BaseException as error:
-            self._span.fail(error)
-            raise
-        self._span.end()
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        return self._inner.handle_request(request)
 
-    async def aclose(self) -> None:
-        try:
-            await self._inner.aclose()
-        finally:
-            self._span.end()
+    async def close(self, response: httpx.Response) -> None:
+        response.close()
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 (there is no event loop: see Wire)
+
+    async def result(self, future: Future[_T], seconds: float) -> _T:
+        return future.result(seconds)
 
 
-class _Body(httpx.SyncByteStream):
-    def __init__(self, inner: httpx.SyncByteStream, span: _ClientSpan) -> None:
-        self._inner = inner
-        self._span = span
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self._inner
-        except BaseException as error:
-            self._span.fail(error)
-            raise
-        self._span.end()
-
-    def close(self) -> None:
-        try:
-            self._inner.close()
-        finally:
-            self._span.end()
+def _run_through(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: _T = done.value
+        return result
+    raise RuntimeError("a blocking call was suspended")

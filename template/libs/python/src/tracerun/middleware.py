@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context
 
+from tracerun.caller_limits import until_answer
 from tracerun.quiet import OncePerMinute
 from tracerun.request_log import RequestLog
 from tracerun.response_progress import ResponseProgress
@@ -73,7 +74,7 @@ class TraceMiddleware:
         exchange = _Exchange(self, span, scope, send)
         token = context.attach(span.context)
         try:
-            await self._app(scope, receive, exchange.send)
+            await self._app(scope, receive, until_answer(exchange.send, exchange.span.context))
         except BaseException as error:
             if not exchange.complete:
                 await exchange.broken_off(error)

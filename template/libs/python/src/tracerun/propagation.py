@@ -30,6 +30,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from tracerun.caller_limits import REQUEST_ATTEMPT, REQUEST_TIMEOUT, with_limits
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -41,10 +43,21 @@ ORIGINAL_TRACEPARENT: Final = "original-traceparent"
 X_CLOUD_TRACE_CONTEXT: Final = "x-cloud-trace-context"
 BAGGAGE: Final = "baggage"
 
-READ_HEADERS: Final = frozenset({TRACEPARENT, TRACESTATE, ORIGINAL_TRACEPARENT, X_CLOUD_TRACE_CONTEXT, BAGGAGE})
+READ_HEADERS: Final = frozenset(
+    {
+        TRACEPARENT,
+        TRACESTATE,
+        ORIGINAL_TRACEPARENT,
+        X_CLOUD_TRACE_CONTEXT,
+        BAGGAGE,
+        REQUEST_TIMEOUT,
+        REQUEST_ATTEMPT,
+    }
+)
 """Names of the headers that `TracePropagator` reads."""
 
 _READ: Final = {name.encode(): name for name in READ_HEADERS}
+_SET_LIMITS: Final = frozenset({REQUEST_TIMEOUT.encode(), REQUEST_ATTEMPT.encode()})
 _RARE: Final = frozenset({TRACESTATE.encode(), BAGGAGE.encode()})
 _VERSION_0: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
@@ -92,7 +105,7 @@ class TracePropagator(TextMapPropagator):
     In: `traceparent` first, `X-Cloud-Trace-Context` when it is absent or malformed. The parent is the trusted caller's
     span; else the platform's, if its span exists where the trace is read (a Google back end, and the sampled flag set:
     a parent that was never stored shows as "missing span"); else none, and the next span is a root in the platform's
-    trace id. Baggage is read from trusted callers only.
+    trace id. Baggage and limits are read from trusted callers only.
     Out: `traceparent`, its copy `original-traceparent`, `tracestate`, `baggage`.
     """
 
@@ -109,10 +122,11 @@ class TracePropagator(TextMapPropagator):
         """Return `context` with the remote parent, if there is one, and an `Incoming`. Never raises on any header."""
         context = Context() if context is None else context
         incoming = self._incoming(carrier, getter)
-        return context if incoming is None else incoming.put_into(self._with_baggage(context, carrier, getter))
+        context = self._with_what_callers_say(context, carrier, getter, baggage=incoming is not None)
+        return context if incoming is None else incoming.put_into(context)
 
     def read(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Incoming | None, Context]:
-        """Return what the headers of an ASGI request say, and a context with the baggage that counts.
+        """Return what the headers of an ASGI request say, and a context with a trusted caller's baggage and limits.
 
         It is what `extract` finds, which asks OpenTelemetry's propagators; a plain `traceparent`, which is nearly all
         there is, is read without them in a fraction of the time.
@@ -126,19 +140,21 @@ class TracePropagator(TextMapPropagator):
         if not found:
             return None, _NOTHING
         platform = _version_0(found.get(b"traceparent"))
-        if platform is None:
+        original = found.get(b"original-traceparent") if self._trust_callers else None
+        copy = _version_0(original)
+        if platform is None or (original is not None and copy is None):
             return self._read_any(headers)
         trace_id, _, flags = platform
-        parent, trusted = None, False
-        if self._trust_callers and b"original-traceparent" in found:
-            original = _version_0(found[b"original-traceparent"])
-            if original is None:
-                return self._read_any(headers)
-            if original[0] == trace_id:
-                parent, trusted = _remote(*original), True
-        if parent is None and self._google_backend and flags & TraceFlags.SAMPLED:
-            parent = _remote(*platform)
-        return Incoming(trace_id, flags & TraceFlags.RANDOM_TRACE_ID != 0, trusted, None, parent), _NOTHING
+        trusted = copy is not None and copy[0] == trace_id
+        ids = copy if trusted else platform if self._google_backend and flags & TraceFlags.SAMPLED else None
+        parent = None if ids is None else _remote(*ids)
+        return Incoming(trace_id, flags & TraceFlags.RANDOM_TRACE_ID != 0, trusted, None, parent), self._limits(found)
+
+    def _limits(self, found: Mapping[bytes, bytes]) -> Context:
+        if not self._trust_callers or _SET_LIMITS.isdisjoint(found):
+            return _NOTHING
+        carrier = {_READ[name]: [value.decode("latin-1")] for name, value in found.items()}
+        return with_limits(_NOTHING, carrier, raw_headers)
 
     def _read_any(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Incoming | None, Context]:
         carrier: dict[str, list[str]] = {}
@@ -146,7 +162,7 @@ class TracePropagator(TextMapPropagator):
             if name in _READ:
                 carrier.setdefault(_READ[name], []).append(value.decode("latin-1"))
         incoming = self._incoming(carrier, raw_headers)
-        return incoming, _NOTHING if incoming is None else self._with_baggage(_NOTHING, carrier, raw_headers)
+        return incoming, self._with_what_callers_say(_NOTHING, carrier, raw_headers, baggage=incoming is not None)
 
     def _incoming(self, carrier: CarrierT, getter: Getter[CarrierT]) -> Incoming | None:
         platform = _platform_context(carrier, getter)
@@ -159,8 +175,13 @@ class TracePropagator(TextMapPropagator):
         random = platform.trace_flags.random_trace_id
         return Incoming(platform.trace_id, random, trusted, platform.trace_state, parent)
 
-    def _with_baggage(self, context: Context, carrier: CarrierT, getter: Getter[CarrierT]) -> Context:
-        return _baggage.extract(carrier, context, getter) if self._trust_callers else context
+    def _with_what_callers_say(
+        self, context: Context, carrier: CarrierT, getter: Getter[CarrierT], *, baggage: bool
+    ) -> Context:
+        if not self._trust_callers:
+            return context
+        context = with_limits(context, carrier, getter)
+        return _baggage.extract(carrier, context, getter) if baggage else context
 
     def inject(
         self,

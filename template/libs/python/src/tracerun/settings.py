@@ -52,6 +52,9 @@ class Settings:
 
     grpc: bool = False
     """`OTEL_EXPORTER_OTLP_PROTOCOL`, or its form for traces, is `grpc`; otherwise `http/protobuf`."""
+    private_callees: tuple[str, ...] = ()
+    """`TRACERUN_PRIVATE_CALLEES`: addresses of the callees that ask for an ID token, each its token's audience."""
+
     sign_exports: bool = False
     """`TRACERUN_EXPORT_AUTH` is `google`: exports carry an access token of Google's; `none`: somebody else signs."""
 
@@ -105,7 +108,13 @@ class Settings:
                 fallback=default.grpc,
             ),
             sign_exports=either("TRACERUN_EXPORT_AUTH", "google", "none", fallback=default.sign_exports),
+            private_callees=private_callees(environ),
         )
+
+
+def private_callees(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the URLs in `TRACERUN_PRIVATE_CALLEES`, which commas separate."""
+    return tuple(filter(None, map(str.strip, environ.get("TRACERUN_PRIVATE_CALLEES", "").split(","))))
 
 
 def _ratio(text: str) -> float:

@@ -49,9 +49,13 @@ class Telemetry:
         return TraceMiddleware(app, self.spans, self.flush, self.keep)
 
     def listening(self) -> None:
-        """Load the exporter; call it on the event loop when the server listens, before the first request."""
+        """Load the exporter and fetch ID tokens; call it on the event loop when the server listens."""
         if self.flush is not None:
             self.flush.listening()
+        if self.settings.private_callees:
+            from tracerun.id_tokens import fetch_ahead  # noqa: PLC0415 (only where it is needed)
+
+            fetch_ahead(self.settings.private_callees)
 
     def arrived(self) -> None:
         """Tell that a request's headers are there; see `FlushProcessor.request_arrived`. A server may leave it out."""
