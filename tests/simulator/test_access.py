@@ -217,10 +217,11 @@ def test_a_refused_upload_is_read_so_that_its_sender_hears_why(entry: CloudRun) 
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "OPTIONS", "DELETE"])
-def test_refusals_fit_the_method(entry: CloudRun, method: str) -> None:
+def test_refusals_fit_the_method(entry: CloudRun, method: str, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         reply = entry.request(method, "/headers", caller=STRANGER)
         assert (reply.status, bool(reply.content)) == (403, method != "HEAD")
+    assert not caplog.records, "the front end failed"
 
 
 def test_metadata_servers_know_their_own_account_only(run: CloudRun) -> None:
