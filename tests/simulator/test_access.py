@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.raw_http import Connection
 from tests.simulator.systems import system
+from tests.test_handlers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -217,10 +218,33 @@ def test_a_refused_upload_is_read_so_that_its_sender_hears_why(entry: CloudRun) 
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "OPTIONS", "DELETE"])
-def test_refusals_fit_the_method(entry: CloudRun, method: str) -> None:
+def test_refusals_fit_the_method(entry: CloudRun, method: str, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         reply = entry.request(method, "/headers", caller=STRANGER)
         assert (reply.status, bool(reply.content)) == (403, method != "HEAD")
+    assert not caplog.records, "the front end failed"
+
+
+def test_a_client_in_the_network_that_leaves_is_logged(run: CloudRun, caplog: pytest.LogCaptureFixture) -> None:
+    url = httpx.URL(run.url("pricing", inside=True))
+    trusted = ssl.create_default_context(cafile=str(run.system.authority.bundle))
+    token = run.id_token("api", "pricing")
+    with socket.create_connection((url.host, url.port or 0)) as plain:
+        connection = trusted.wrap_socket(plain, server_hostname=url.host)
+        address = connection.getsockname()
+        connection.sendall(f"GET /wait/30 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\r\n".encode())
+        until(lambda: run.instance("pricing").active == 1, "the request's start")
+        connection.close()
+    until(lambda: run.instance("pricing").frozen, "the freeze after the client left")
+    *_, entry = run.requests("pricing")
+    assert (entry.path, entry.status, entry.client) == ("/wait/30", 0, address)
+    assert not caplog.records, "the front end failed"
+
+
+def test_plain_http_inside_the_network_is_not_answered(run: CloudRun) -> None:
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(run.url("pricing", inside=True).replace("https", "http"), trust_env=False)
+    assert run.get("/headers", service="pricing", caller="api").status == 200
 
 
 def test_metadata_servers_know_their_own_account_only(run: CloudRun) -> None:
