@@ -64,7 +64,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
         service / "Dockerfile",
         template / "template" / "README.md.jinja",
         template / "template" / "local.mk",
-        template / "template" / "e2e" / "expect.yaml",
+        template / "template" / "e2e" / "expect.yaml.jinja",
         template / "template" / ".gitignore.jinja",
         template / "template" / "infra" / "services.tf",
         template / "template" / "infra" / "terraform.tfvars.jinja",
