@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from cloudrun import topology
+from cloudrun import expect, topology
 from cloudrun.topology import Service
 
 from tests.pairwise import pairwise
@@ -77,7 +77,7 @@ def assert_reads_as_written_by_hand(project: Path) -> None:
         assert "{%" not in path + text, path
         assert "{{" not in path + text.replace("${{", ""), path
         assert text.endswith("\n") or not text, path
-    for path in ("README.md", "topology.yaml"):
+    for path in ("README.md", "topology.yaml", "e2e/expect.yaml"):
         text = (project / path).read_text(encoding="utf-8")
         assert not re.search(r"[ \t]$|\n\n\n|\n\n\Z", text, re.MULTILINE), f"{path} has needless white space"
 
@@ -152,6 +152,10 @@ def test_every_project_is_what_was_asked_for(tmp_path: Path, case: dict[str, str
     assert (project / "collector").exists() == (case["export"] == "sidecar")
     assert (project / ".github").exists() == (case["ci"] == "github")
     calls = {(service.name, callee, True) for service in services for callee in service.calls}
+    item = expect.load(project, checked.services)[0]
+    assert [span.service for span in item.spans if span.label.startswith("SERVER ")] == [
+        service.name for service in services
+    ]
     assert edges((project / "README.md").read_text()) == {("caller", "api", case["access"] == "private"), *calls}
 
 

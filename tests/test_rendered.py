@@ -99,12 +99,12 @@ BROKEN = {
     "internal entry": (
         "    access: public",
         "    access: public\n    ingress: internal",
-        "topology.yaml:36: services.api.ingress: internal, so nobody could reach it: use ingress: all",
+        "topology.yaml:39: services.api.ingress: internal, so nobody could reach it: use ingress: all",
     ),
     "internal service that nobody calls": (
         "    access: public",
         "    access: public\n  stock:\n    framework: python-fastapi\n    ingress: internal",
-        "topology.yaml:38: services.stock.ingress: internal, so nobody could reach it: let a service call it, or use",
+        "topology.yaml:41: services.stock.ingress: internal, so nobody could reach it: let a service call it, or use",
     ),
     "access": (
         "access: public",
@@ -154,7 +154,7 @@ BROKEN = {
     "too many services": (
         "    access: public",
         "    access: public" + "".join(f"\n  s{number}:\n    framework: python-fastapi" for number in range(20)),
-        "topology.yaml:31: services: has 21 entries, this version supports 20: remove the others",
+        "topology.yaml:32: services: has 21 entries, this version supports 20: remove the others",
     ),
     "no entry": ("  api:", "  web:", "topology.yaml:32: services.api: is missing: add the entry service"),
     "name": (

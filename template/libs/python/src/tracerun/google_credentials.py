@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import google.auth
 import grpc
 from google.auth.transport.grpc import AuthMetadataPlugin
 from google.auth.transport.requests import AuthorizedSession, Request
-from opentelemetry.gcp_credential_provider import create_google_authorized_session
 
 from tracerun.untraced import untraced
 
@@ -30,15 +29,14 @@ def session() -> requests.Session:
     The first token is fetched now, while nobody waits for it. One that is about to expire is renewed beside the
     requests: it is good for some minutes still (https://cloud.google.com/run/docs/securing/service-identity).
     """
-    authorized = cast("AuthorizedSession", create_google_authorized_session())
-    _fetch_ahead(authorized.credentials)
-    return authorized
+    credentials, _ = google.auth.default()
+    _fetch_ahead(credentials)
+    return AuthorizedSession(credentials, auth_request=_UntracedRequest())  # type: ignore[no-untyped-call]
 
 
 def channel_credentials(root_certificates: bytes | None) -> grpc.ChannelCredentials:
     """Return credentials that sign every call on a TLS channel, as `session` does; None: the usual authorities.
 
-    Not by OpenTelemetry's provider: its credentials make a call wait for a new token.
     """
     credentials, _ = google.auth.default()
     _fetch_ahead(credentials)

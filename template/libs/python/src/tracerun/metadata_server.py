@@ -16,9 +16,9 @@ import requests
 from google.auth.compute_engine import IDTokenCredentials
 from google.auth.exceptions import TransportError
 from google.auth.transport.requests import Request
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 
 from tracerun.id_tokens import IdToken, NoIdToken
+from tracerun.untraced import untraced
 
 TRY_LIMIT: Final = 3.0
 """Seconds for each read and for the connection of a try."""
@@ -37,16 +37,13 @@ class _TryAgain(NoIdToken):
 
 def id_token(audience: str) -> IdToken:
     """Return a token for `audience`; raises `NoIdToken`. Blocks for seconds at worst; makes no spans."""
-    suppressed = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
-    try:
+    with untraced():
         for pause in PAUSES:
             try:
                 return _ask(audience)
             except _TryAgain:
                 time.sleep(pause)
         return _ask(audience)
-    finally:
-        detach(suppressed)
 
 
 def _ask(audience: str) -> IdToken:
