@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from cloudrun import rules
+from cloudrun.identity import INVOKER
 from verify_gcp.__main__ import manifest
 from verify_gcp.judge import (
     GRACE,
     REQUESTS,
     SPAN_ID,
     TRACE_ID,
+    Answer,
+    credentials,
+    judge_access,
     judge_cpu,
     judge_end,
     judge_environment,
@@ -69,6 +73,32 @@ def test_the_offline_cloud_run_agrees_with_itself(probe: Path, start: Callable[.
     ]
     assert [finding for finding in findings if not finding.agrees] == []
     assert len({finding.rule for finding in findings}) >= 6
+
+
+@pytest.mark.slow
+def test_the_offline_cloud_run_lets_in_whom_it_should(probe: Path, start: Callable[..., CloudRun]) -> None:
+    topology = probe / "topology.yaml"
+    topology.write_text(topology.read_text().replace("access: public", "access: private"))
+    run = start(probe)
+
+    def answer_to(headers: dict[str, str]) -> Answer:
+        answer = httpx.get(run.url("api"), headers=headers, trust_env=False)
+        return Answer(answer.status_code, dict(answer.json()["headers"]) if answer.is_success else {})
+
+    token = run.id_token(INVOKER, run.url("api"))
+    findings = list(judge_access({name: answer_to(headers) for name, headers in credentials(token).items()}))
+    assert [finding for finding in findings if not finding.agrees] == []
+    assert len(findings) == 4
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_door_that_differs_is_noticed(status: int) -> None:
+    shown = "a.b.c"
+    answers = {name: Answer(status, headers) for name, headers in credentials(shown).items()}
+    answers["a token beside"] = Answer(status, {"authorization": f"Bearer {shown}"})
+    findings = list(judge_access(answers))
+    assert not any(finding.agrees for finding in findings)
+    assert not any(shown in finding.found for finding in findings), "what is printed may be passed on"
 
 
 def test_headers_that_differ_are_noticed() -> None:

@@ -17,7 +17,18 @@ from rich.table import Table
 
 from verify_gcp import __doc__ as about
 from verify_gcp import probe
-from verify_gcp.judge import IDLE, REQUESTS, Finding, judge_cpu, judge_end, judge_environment, judge_headers
+from verify_gcp.judge import (
+    IDLE,
+    REQUESTS,
+    Answer,
+    Finding,
+    credentials,
+    judge_access,
+    judge_cpu,
+    judge_end,
+    judge_environment,
+    judge_headers,
+)
 
 SERVICE: Final = "tracerun-verify"
 IMAGE: Final = "docker.io/library/python:3.13-slim"
@@ -87,16 +98,21 @@ def observe(console: Console, place: list[str]) -> list[Finding]:
         gcloud("run", "services", "replace", str(file), *place)
     url = gcloud("run", "services", "describe", SERVICE, *place, "--format=value(status.url)")
     token = gcloud("auth", "print-identity-token")
-    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
+
+        def answer_to(headers: dict[str, str]) -> Answer:
+            answer = client.get("/", headers=headers)
+            return Answer(answer.status_code, dict(answer.json()["headers"]) if answer.is_success else {})
 
         def ask(headers: dict[str, str]) -> dict[str, Any]:
-            answer = client.get("/", headers=headers)
+            answer = client.get("/", headers={"authorization": f"Bearer {token}", **headers})
             answer.raise_for_status()
             found: dict[str, Any] = answer.json()
             return found
 
         console.print(f"sending {len(REQUESTS)} requests to {url}")
         seen = {request.name: dict(ask(dict(request.headers))["headers"]) for request in REQUESTS}
+        answers = {name: answer_to(headers) for name, headers in credentials(token).items()}
         before = ask({})
         console.print(f"leaving it idle for {IDLE:.0f} s")
         time.sleep(IDLE)
@@ -105,6 +121,7 @@ def observe(console: Console, place: list[str]) -> list[Finding]:
     end = start + IDLE
     return [
         *judge_headers(seen),
+        *judge_access(answers),
         *judge_environment(after["environment"], after["sidecar"]["environment"]),
         judge_cpu(after["ticks"], start, end),
         judge_cpu(after["sidecar"]["ticks"], start, end, sidecar=True),

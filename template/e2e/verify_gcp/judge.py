@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +43,28 @@ REQUESTS: Final = (
 )
 
 
+OWN_AUTHORIZATION: Final = "Basic dXNlcjpvd24="
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for a request."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that the container saw; none where the request did not reach it."""
+
+
+def credentials(token: str) -> dict[str, dict[str, str]]:
+    """Return the headers of requests to a private service, by what they show; `token` is an ID token of an invoker."""
+    return {
+        "no token": {},
+        "no valid token": {"authorization": "Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln"},
+        "a token": {"authorization": f"Bearer {token}"},
+        "a token beside": {"authorization": OWN_AUTHORIZATION, "x-serverless-authorization": f"Bearer {token}"},
+    }
+
+
 @dataclass(frozen=True)
 class Finding:
     """One rule, and what Cloud Run did."""
@@ -78,6 +101,19 @@ def judge_headers(seen: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
         for name, parent in parents.items()
     )
     yield Finding(rules.CLOUD_TRACE_HEADER, both, f"X-Cloud-Trace-Context is {added}")
+
+
+def judge_access(answers: Mapping[str, Answer]) -> Iterator[Finding]:
+    """Judge who was let in, by the name of the `credentials`; no word of what is found gives a token away."""
+    for name in ("no token", "no valid token"):
+        status = answers[name].status
+        yield Finding(rules.ID_TOKEN, status == HTTPStatus.UNAUTHORIZED, f"{name} was answered with {status}")
+    removed = answers["a token"].headers.get("authorization", "").endswith(".SIGNATURE_REMOVED_BY_GOOGLE")
+    yield Finding(rules.SIGNATURE_REMOVED, removed, f"the container got {'no' if removed else 'a'} signature")
+    beside = answers["a token beside"]
+    passed = beside.status == HTTPStatus.OK and beside.headers.get("authorization") == OWN_AUTHORIZATION
+    kept = "kept" if passed else "not kept"
+    yield Finding(rules.SERVERLESS_AUTHORIZATION, passed, f"answered with {beside.status}, Authorization was {kept}")
 
 
 def judge_environment(app: Mapping[str, str], sidecar: Mapping[str, str] | None) -> Iterator[Finding]:

@@ -35,9 +35,7 @@ def session() -> requests.Session:
 
 
 def channel_credentials(root_certificates: bytes | None) -> grpc.ChannelCredentials:
-    """Return credentials that sign every call on a TLS channel, as `session` does; None: the usual authorities.
-
-    """
+    """Return credentials that sign every call on a TLS channel, as `session` does; None: the usual authorities."""
     credentials, _ = google.auth.default()
     _fetch_ahead(credentials)
     plugin = AuthMetadataPlugin(credentials, _UntracedRequest())  # type: ignore[no-untyped-call]
