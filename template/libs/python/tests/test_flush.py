@@ -167,6 +167,7 @@ def test_background_never_makes_a_response_wait() -> None:
 def test_a_busy_instance_exports_seldom_in_the_background_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flush_module, "PACE", 1_000_000)
     monkeypatch.setattr(flush_module, "MAX_PACE", 4 * LONG)
+    monkeypatch.setattr(flush_module, "BACKGROUND_PACE", 4 * LONG)
 
     async def test() -> None:
         service = Service(on_idle=False)

@@ -39,6 +39,8 @@ PACE: Final = 4
 """After an export that a newcomer interrupted, the next waits this many times that export's duration."""
 MAX_PACE: Final = 0.02
 """Seconds: the longest such wait. A lone client never meets it; a busy instance exports seldom."""
+BACKGROUND_PACE: Final = 0.2
+"""The same where no response ever waits: a busy instance exports no more often."""
 FIRST_RETRY: Final = 0.05
 """Seconds before the one retry that held responses still wait for."""
 MAX_BACKOFF: Final = 15.0
@@ -303,7 +305,7 @@ class FlushProcessor(SpanProcessor):
             return
         self._failures = 0
         self._breaker.acknowledged(in_time=now - self._started <= self._deadline)
-        self._not_before = now + min((now - self._started) * PACE, MAX_PACE) if self._interrupted else now
+        self._not_before = now + self._pause(now - self._started) if self._interrupted else now
         self._interrupted = False
         if not self._queue:
             self._release()
@@ -311,6 +313,9 @@ class FlushProcessor(SpanProcessor):
             self._export_when_ready()
         else:
             self._arm()
+
+    def _pause(self, duration: float) -> float:
+        return min(duration * PACE, MAX_PACE) if self._on_idle else BACKGROUND_PACE
 
     def _failed(self, now: float, retry_after: float) -> None:
         self._failures = min(self._failures + 1, 10)

@@ -72,9 +72,10 @@ class TraceMiddleware:
             await self._untraced(scope, receive, send)
             return
         exchange = _Exchange(self, span, scope, send)
+        send = exchange.send if span.bare else until_answer(exchange.send, span.context)
         token = context.attach(span.context)
         try:
-            await self._app(scope, receive, until_answer(exchange.send, exchange.span.context))
+            await self._app(scope, receive, send)
         except BaseException as error:
             if not exchange.complete:
                 await exchange.broken_off(error)
@@ -114,7 +115,7 @@ class TraceMiddleware:
 class _Exchange:
     """One request and its response, or one WebSocket."""
 
-    __slots__ = ("_middleware", "_send", "_websocket", "complete", "log", "progress", "span")
+    __slots__ = ("_completes", "_middleware", "_send", "_websocket", "complete", "log", "progress", "span")
 
     def __init__(self, middleware: TraceMiddleware, span: ServerSpan, scope: Scope, send: Send) -> None:
         self.span = span
@@ -124,6 +125,7 @@ class _Exchange:
         self._middleware = middleware
         self._send = send
         self._websocket = scope["type"] == "websocket"
+        self._completes = self._websocket_completes if self._websocket else self.progress.completes
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass `message` on; the one that completes the response leaves once its spans are delivered."""
@@ -137,10 +139,8 @@ class _Exchange:
         await self._middleware.deliver()
         await self._send(message)
 
-    def _completes(self, message: Message) -> bool:
+    def _websocket_completes(self, message: Message) -> bool:
         kind = message["type"]
-        if not self._websocket:
-            return self.progress.completes(message)
         if kind == "websocket.accept":
             self.progress.status = HTTPStatus.SWITCHING_PROTOCOLS
             return False

@@ -68,8 +68,9 @@ def serve(target: str) -> None:
         access_log=False,  # see RequestLog
         timeout_graceful_shutdown=REQUESTS_LIMIT,
     )
-    config.load()
-    config.http_protocol_class = telling_of_arrivals(config.http_protocol_class, telemetry.arrived)
+    if telemetry.on_arrival is not None:
+        config.load()
+        config.http_protocol_class = telling_of_arrivals(config.http_protocol_class, telemetry.on_arrival)
     logging.getLogger("uvicorn.error").addFilter(NotTwice())
     _server(config, telemetry).run()
 

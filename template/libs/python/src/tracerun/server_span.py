@@ -73,13 +73,15 @@ class ServerSpans:
 class ServerSpan:
     """Starts with the request and ends with the status and the route that are known by then."""
 
-    __slots__ = ("_scope", "context", "recorded", "span")
+    __slots__ = ("_scope", "bare", "context", "recorded", "span")
 
     def __init__(self, span: Span, context: Context, scope: Mapping[str, Any]) -> None:
         self.span = span
         self._scope = scope
         self.context = set_span_in_context(span, context)
         """The context in which the request is handled: the span is current, baggage is there."""
+        self.bare = not context
+        """Whether no caller that is trusted said anything but who it is: no baggage, no limits."""
         self.recorded = span.is_recording()
         """Whether there is anything to keep."""
 

@@ -57,10 +57,13 @@ class Telemetry:
 
             fetch_ahead(self.settings.private_callees)
 
-    def arrived(self) -> None:
-        """Tell that a request's headers are there; see `FlushProcessor.request_arrived`. A server may leave it out."""
-        if self.flush is not None:
-            self.flush.request_arrived()
+    @property
+    def on_arrival(self) -> Callable[[], None] | None:
+        """What to call for each request whose headers are there, before the app is; None: nobody wants to know.
+
+        See `FlushProcessor.request_arrived`. A server may leave it out.
+        """
+        return self.flush.request_arrived if self.flush is not None and self.settings.on_idle else None
 
     async def drain(self, seconds: float) -> None:
         """Deliver what is queued within `seconds`; call it on the event loop after the last request."""
