@@ -271,6 +271,17 @@ def test_a_refusing_metadata_server_is_an_error_with_its_answer(
     assert private.received == []
 
 
+def test_a_fetch_that_never_ends_is_given_up_for_another(
+    fetch: Fetch, metadata: MetadataServer, private: Callee, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracerun.id_tokens.FETCH_LIMIT", 0.2)
+    metadata.hold()
+    for _ in range(2):
+        with pytest.raises(IdTokenTimeout):
+            fetch(private.url, timeout=0.3)
+    assert metadata.audiences == [private.url] * 2
+
+
 def test_a_moments_trouble_of_the_metadata_server_is_nobodys(
     fetch: Fetch, metadata: MetadataServer, private: Callee
 ) -> None:
