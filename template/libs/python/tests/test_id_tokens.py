@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from servers import Answer, Callee, MetadataServer, jwt
 
 from tracerun.httpx import AsyncTracedTransport, IdTokenError, IdTokenTimeout
+from tracerun.id_tokens import token_source
 from tracerun.private_callees import PrivateCallees
 from tracerun.settings import Settings, private_callees
 from tracerun.telemetry import build
@@ -146,6 +147,9 @@ def test_a_renewal_that_fails_is_a_warning_as_long_as_the_token_is_good(
     metadata.statuses.extend([403] * 1000)
     poll("a failed renewal", lambda: fetch(private.url).status_code == 200 and "was not renewed" in caplog.text)
     assert private.url in caplog.text
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        token_source(private.url).valid()  # as every request asks
     assert len(metadata.audiences) <= 12, "a metadata server in trouble is asked by every request"
 
 
@@ -265,6 +269,17 @@ def test_a_refusing_metadata_server_is_an_error_with_its_answer(
     with pytest.raises(IdTokenError, match=rf"answered {403 if status == 301 else status}"):
         fetch(private.url)
     assert private.received == []
+
+
+def test_a_fetch_that_never_ends_is_given_up_for_another(
+    fetch: Fetch, metadata: MetadataServer, private: Callee, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracerun.id_tokens.FETCH_LIMIT", 0.2)
+    metadata.hold()
+    for _ in range(2):
+        with pytest.raises(IdTokenTimeout):
+            fetch(private.url, timeout=0.3)
+    assert metadata.audiences == [private.url] * 2
 
 
 def test_a_moments_trouble_of_the_metadata_server_is_nobodys(
