@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +19,8 @@ REPOSITORY = Path(__file__).parents[1]
 APPS = REPOSITORY / "tests" / "apps"
 FOLDERS = ("libs/python", "services/api", "e2e")
 """Folders of the default project that have an environment."""
+CHAIN = ("api", "pricing", "inventory")
+"""The services of `topology: chain`: each calls the next."""
 NOT_COPIED = (".venv", ".git", "__pycache__", ".*_cache")
 
 
@@ -55,6 +59,46 @@ def set_topology(project: Path, values: Mapping[str, str], env: Mapping[str, str
         text += "" if found else f"{key}: {value}\n"
     lines = "".join(f"\n      {name}: {value}" for name, value in env.items())
     file.write_text(text.replace("    access: public", f"    access: public\n    env:{lines}") if env else text)
+
+
+def share_environments(chain: Path, project: Path) -> None:
+    """Give a rendered chain the environments of the default project: all services have the same requirements."""
+    for folder in ("libs/python", "e2e", *(f"services/{service}" for service in CHAIN)):
+        owner = "services/api" if folder.startswith("services/") else folder
+        locks = [each / folder_ / "requirements.txt" for each, folder_ in ((chain, folder), (project, owner))]
+        assert locks[0].exists() == locks[1].exists()
+        assert not locks[0].exists() or locks[0].read_bytes() == locks[1].read_bytes(), f"{locks[0]} is another one"
+        (chain / folder / ".venv").symlink_to(project / owner / ".venv")
+
+
+def changed_chain(
+    chain: Path,
+    destination: Path,
+    *,
+    apps: Mapping[str, str] | None = None,
+    services: Mapping[str, Mapping[str, Any]] | None = None,
+    timeout: float | None = None,
+    **topology: str,
+) -> Path:
+    """Copy a chain as a user would change it.
+
+    `apps` gives services the routes of tests/apps, `services` their keys in topology.yaml other values, `topology` its
+    top-level keys; `timeout` is how long `api` waits, in seconds.
+    """
+    shutil.copytree(chain, destination, symlinks=True)
+    for service, app in (apps or {}).items():
+        shutil.copy(APPS / f"{app}.py", destination / "services" / service / "app" / "main.py")
+    if timeout is not None:
+        clients = destination / "services" / "api" / "app" / "clients.py"
+        text, changed = re.subn(r"^TIMEOUT = .*$", f"TIMEOUT = {timeout}", clients.read_text(), flags=re.MULTILINE)
+        assert changed == 1
+        clients.write_text(text)
+    file = destination / "topology.yaml"
+    values = yaml.safe_load(file.read_text()) | topology
+    for service, keys in (services or {}).items():
+        values["services"][service] |= keys
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
+    return destination
 
 
 def with_app(project: Path, destination: Path, app: str, *, environment: Path | None = None) -> Path:
