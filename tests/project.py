@@ -78,16 +78,17 @@ def changed_chain(
     apps: Mapping[str, str] | None = None,
     services: Mapping[str, Mapping[str, Any]] | None = None,
     timeout: float | None = None,
+    environment: Path | None = None,
     **topology: str,
 ) -> Path:
     """Copy a chain as a user would change it.
 
     `apps` gives services the routes of tests/apps, `services` their keys in topology.yaml other values, `topology` its
-    top-level keys; `timeout` is how long `api` waits, in seconds.
+    top-level keys; `timeout` is how long `api` waits, in seconds; `environment` takes the place of that of `apps`.
     """
     shutil.copytree(chain, destination, symlinks=True)
     for service, app in (apps or {}).items():
-        shutil.copy(APPS / f"{app}.py", destination / "services" / service / "app" / "main.py")
+        put_app(destination / "services" / service, app, environment)
     if timeout is not None:
         clients = destination / "services" / "api" / "app" / "clients.py"
         text, changed = re.subn(r"^TIMEOUT = .*$", f"TIMEOUT = {timeout}", clients.read_text(), flags=re.MULTILINE)
@@ -107,10 +108,17 @@ def with_app(project: Path, destination: Path, app: str, *, environment: Path | 
     for folder in FOLDERS:
         target = environment if environment and folder.startswith("services/") else project / folder / ".venv"
         (destination / folder / ".venv").symlink_to(target)
-    code = destination / "services" / "api" / "app"
-    shutil.copy(APPS / f"{app}.py", code / "main.py")
-    shutil.copy(APPS / "journal.py", code)
+    put_app(destination / "services" / "api", app)
+    return destination
+
+
+def put_app(service: Path, app: str, environment: Path | None = None) -> None:
+    """Replace the service's routes by tests/apps/`app`, and its environment where one is given."""
+    shutil.copy(APPS / f"{app}.py", service / "app" / "main.py")
+    shutil.copy(APPS / "journal.py", service / "app")
     entry = (APPS / app).parent / "__main__.py"
     if entry.exists():
-        shutil.copy(entry, code)
-    return destination
+        shutil.copy(entry, service / "app")
+    if environment:
+        (service / ".venv").unlink()
+        (service / ".venv").symlink_to(environment)
