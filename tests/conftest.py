@@ -13,10 +13,20 @@ from filelock import FileLock
 
 from tests.collector_binary import collector_binary
 from tests.journal import Journal
-from tests.project import FOLDERS, NOT_COPIED, make, render, set_topology, with_app
+from tests.project import (
+    FOLDERS,
+    NOT_COPIED,
+    changed_chain,
+    make,
+    render,
+    set_topology,
+    share_environments,
+    with_app,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
 
 def pytest_configure() -> None:
@@ -93,6 +103,36 @@ def variant(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Variant:
 
 
 @pytest.fixture(scope="session")
+def rendered_chain(project: Path, shared: Path) -> Path:
+    """api → pricing → inventory as `topology: chain` renders them; one for all workers of a run."""
+    folder = shared / "chain" / "orders"
+    with FileLock(f"{folder.parent}.lock"):
+        if not folder.exists():
+            rendered = render(folder, "-d", "topology=chain")
+            assert rendered.returncode == 0, rendered.stderr
+            share_environments(folder, project)
+    return folder
+
+
+class ChainVariant(Protocol):
+    def __call__(self, **changes: Any) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def chain_variant(rendered_chain: Path, tmp_path_factory: pytest.TempPathFactory) -> ChainVariant:
+    """Return the chain with changes; see `changed_chain`."""
+    made: dict[str, Path] = {}
+
+    def variant(**changes: Any) -> Path:
+        key = repr(sorted(changes.items()))
+        if key not in made:
+            made[key] = changed_chain(rendered_chain, tmp_path_factory.mktemp("chain") / "orders", **changes)
+        return made[key]
+
+    return variant
+
+
+@pytest.fixture(scope="session")
 def deaf(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default project with an app that ignores SIGTERM."""
     return with_app(project, tmp_path_factory.mktemp("deaf") / "orders", "deaf")
@@ -118,10 +158,14 @@ def journal(tmp_path: Path) -> Journal:
 
 @pytest.fixture
 def start(journal: Journal) -> Iterator[Callable[..., CloudRun]]:
-    """Start a project; every keyword is a variable of its containers. All traces are kept unless one says otherwise."""
+    """Start a project; every keyword is a variable of its containers. All traces are kept unless one says otherwise.
+
+    `slow`: see `CloudRun`.
+    """
     with ExitStack() as running:
 
-        def start(folder: Path, **environment: str) -> CloudRun:
-            return running.enter_context(CloudRun(folder, environment={**journal.environment, **environment}))
+        def start(folder: Path, *, slow: Mapping[str, float] | None = None, **environment: str) -> CloudRun:
+            variables = {**journal.environment, **environment}
+            return running.enter_context(CloudRun(folder, environment=variables, slow=slow))
 
         yield start

@@ -51,12 +51,20 @@ class Reply:
 class CloudRun:
     """Runs the project in `project`; use it in a `with`.
 
-    `environment` is set in every container on top of the contract, as no deployment would: for tests only.
-    Raises `TopologyError` for a wrong topology.yaml, `NotSimulated` and `StartFailed` on entering.
+    `environment` is set in every container on top of the contract, as no deployment would: for tests only. `slow` gives
+    services one more callee, which answers after so many seconds: `system.slow[SERVICE]`, an `Upstream`.
+    Raises `TopologyError` for a wrong topology.yaml, `CloudRunError` for a service in `slow` that is not there,
+    `NotSimulated` and `StartFailed` on entering.
     """
 
-    def __init__(self, project: Path, *, environment: Mapping[str, str] | None = None) -> None:
-        self.system = System(project, environment=environment)
+    def __init__(
+        self,
+        project: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        slow: Mapping[str, float] | None = None,
+    ) -> None:
+        self.system = System(project, environment=environment, slow=slow)
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
 

@@ -2,9 +2,10 @@
 
 import os
 
+import httpx
 from app.journal import keep_journal
 from fastapi import FastAPI
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
@@ -28,6 +29,18 @@ async def health():
 @app.get("/plain")
 async def plain():
     return {"kind": "plain"}
+
+
+@app.get("/items/{id}")
+async def read_item(id: int):  # noqa: A002
+    """Call every service that this one calls, as it was called."""
+    headers = {}
+    propagate.inject(headers)
+    async with httpx.AsyncClient() as client:
+        for name, url in os.environ.items():
+            if name in {"PRICING_URL", "INVENTORY_URL"}:
+                (await client.get(f"{url}/items/1", headers=headers)).raise_for_status()
+    return {"kind": "item"}
 
 
 FastAPIInstrumentor.instrument_app(app, exclude_spans=["receive", "send"], excluded_urls="health")

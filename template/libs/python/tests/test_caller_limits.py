@@ -199,6 +199,29 @@ def test_a_service_passes_the_limit_on_until_its_answer_begins(callee: Callee) -
     assert rest == [about(5), about(5)]
 
 
+def test_a_service_answers_before_its_caller_gives_up(callee: Callee) -> None:
+    callee.answers.append(Answer(delay=8))
+
+    async def handle(_: Request) -> JSONResponse:
+        async with httpx.AsyncClient(transport=AsyncTracedTransport(), timeout=30) as client:
+            try:
+                await client.get(callee.url)
+            except httpx.TimeoutException:
+                return JSONResponse({}, 504)
+        return JSONResponse({})
+
+    with Served(Starlette(routes=[Route("/", handle)])) as service:
+        assert fetch_blocking(service.url, timeout=2).status_code == 504
+        service.stop()
+
+
+@pytest.mark.parametrize(("milliseconds", "seconds"), [("1000", 0.9), ("60000", 59.8)])
+def test_what_is_kept_back_for_the_answer_is_bounded(milliseconds: str, seconds: float) -> None:
+    deadline = limits_in(handled({REQUEST_TIMEOUT: milliseconds})).deadline
+    assert deadline is not None
+    assert deadline.left() == about(seconds)
+
+
 def test_a_caller_that_gives_up_stops_the_whole_chain(callee: Callee) -> None:
     callee.answers.append(Answer(delay=8))
     failed: list[str] = []

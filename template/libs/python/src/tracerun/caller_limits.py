@@ -1,7 +1,8 @@
 """What a trusted caller says of its request: how long it waits for the answer, and the how-manieth try this is.
 
-Outgoing calls that are made while the request is handled get no more time than that, and are not tried again where the
-caller is trying again itself: so tries grow by one a hop, where they would double.
+Outgoing calls that are made while the request is handled get a little less time than that: when one is too late, the
+caller hears it from this service, whose spans are complete then, before it gives up by itself. They are not tried again
+where the caller is trying again itself: so tries grow by one a hop, where they would double.
 """
 
 from __future__ import annotations
@@ -25,12 +26,17 @@ REQUEST_TIMEOUT: Final = "x-request-timeout-ms"
 REQUEST_ATTEMPT: Final = "x-request-attempt"
 """Number of this try, from 2: the caller, or one before it, is trying again."""
 
+RESERVE_SHARE: Final = 0.1
+"""The share of the caller's time that is kept back for the answer to it."""
+LONGEST_RESERVE: Final = 0.2
+"""Seconds that this is at most."""
+
 _LIMITS: Final = create_key("tracerun-caller-limits")
 _MOST_DIGITS: Final = 9
 
 
 class Deadline:
-    """The moment at which the caller gives up, unless the answer has begun by then."""
+    """The moment, shortly before the caller gives up, at which outgoing calls end, unless the answer has begun."""
 
     __slots__ = ("_at",)
 
@@ -64,7 +70,7 @@ def with_limits(context: Context, carrier: CarrierT, getter: Getter[CarrierT]) -
     attempt = _number(getter.get(carrier, REQUEST_ATTEMPT))
     if milliseconds is None and attempt is None:
         return context
-    deadline = None if milliseconds is None else Deadline(milliseconds / 1000)
+    deadline = None if milliseconds is None else Deadline(_for_calls(milliseconds / 1000))
     return set_value(_LIMITS, CallerLimits(deadline, max(attempt or 1, 1)), context)
 
 
@@ -85,6 +91,10 @@ def until_answer(send: Send, context: Context) -> Send:
         await send(message)
 
     return lifting
+
+
+def _for_calls(seconds: float) -> float:
+    return seconds - min(seconds * RESERVE_SHARE, LONGEST_RESERVE)
 
 
 def _number(values: Sequence[str] | None) -> int | None:

@@ -46,7 +46,7 @@ class TimeLimit:
             url = self._request.url
             raise DeadlineExceeded(
                 f"no time is left for {self._request.method} {url.scheme}://{url.netloc.decode()}: "
-                "this service's caller has given up by now; give it a longer time-out, or do less before this call",
+                "this service's caller gives up now; give it a longer time-out, or do less before this call",
                 request=self._request,
             )
 
