@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fetches import fetch_blocking, fetch_on_a_loop
+from hypothesis import HealthCheck, settings
 from recorder import Recorder
 from servers import Callee, MetadataServer
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fetches import Fetch
+
+# How long a case takes says nothing on a busy machine, nor on one that has yet to make its table of characters.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _recorder = Recorder()
 
