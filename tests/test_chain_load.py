@@ -24,9 +24,9 @@ CLIENTS = 50
 SECONDS = 30
 WARM = 10
 """Seconds after which every instance has started and has done everything that it ever does."""
-ALLOWED_MIB = 8
-"""Growth of one process from then on. Allocators keep what a burst needed, which comes to 1 or 2 MiB; 20 s of requests
-that each left 10 kB behind would come to more than 8."""
+ALLOWED_MIB = 4
+"""Growth of one process from then on. Allocators that keep what a moment needed come to less than 1 MiB; requests that
+each left 4 kB behind, about one CLIENT span, to twice the bound."""
 RATIO = 0.2
 
 
