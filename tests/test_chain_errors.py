@@ -93,6 +93,23 @@ def test_a_callee_that_answered_well_keeps_its_own_decision(
         assert sorted(spans_of(trace, "pricing")) == ["CLIENT ERROR", "CLIENT UNSET", "SERVER ERROR"]
 
 
+def test_a_failure_ends_the_calls_beside_it_and_none_of_their_spans_is_lost(
+    start: Callable[..., CloudRun], rendered_chain: Path
+) -> None:
+    run = start(rendered_chain, slow={"pricing": 4.0}, **NOTHING_ELSE)
+    run.kill("inventory")
+    reply = run.get("/items/1")
+    assert reply.status == 502
+    assert run.instance("pricing").frozen
+    run.kill("pricing")
+    spans = [span for span in run.trace(reply.trace_id).own() if span.service == "pricing"]
+    server, *calls = spans
+    assert [span.kind for span in spans] == ["SERVER"] + ["CLIENT"] * 3  # two tries to inventory, one call outside
+    assert {span.status for span in spans} == {"ERROR"}
+    assert all(call.parent_id == server.span_id and call.end <= server.end for call in calls)
+    assert (server.end - server.start) / 1e9 < 3, "it waited for the slow one"
+
+
 def test_without_keep_errors_nothing_is_kept(start: Callable[..., CloudRun], rendered_chain: Path) -> None:
     run = start(rendered_chain, slow={"inventory": 0.0}, TRACERUN_KEEP_ERRORS="false", **NOTHING_ELSE)
     run.system.slow["inventory"].status = 500

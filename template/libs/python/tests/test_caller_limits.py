@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from fetches import fetch_blocking, handled
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.context import Context
 from served import Served
@@ -61,6 +61,8 @@ def test_headers_mean_the_same_in_every_language(case: dict[str, Any], trust: bo
 texts = st.text(max_size=20) | st.integers(-10, 10**12).map(str) | st.just("9" * 100_000)
 
 
+# A busy machine may take a second for the first text: it has all of Unicode to choose from.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([REQUEST_TIMEOUT, REQUEST_ATTEMPT]), st.lists(texts, max_size=3)))
 def test_no_header_raises_or_sets_what_is_no_limit(headers: dict[str, list[str]]) -> None:
     limits = limits_in(with_limits(Context(), headers, raw_headers))
@@ -213,13 +215,6 @@ def test_a_service_answers_before_its_caller_gives_up(callee: Callee) -> None:
     with Served(Starlette(routes=[Route("/", handle)])) as service:
         assert fetch_blocking(service.url, timeout=2).status_code == 504
         service.stop()
-
-
-@pytest.mark.parametrize(("milliseconds", "seconds"), [("1000", 0.9), ("60000", 59.8)])
-def test_what_is_kept_back_for_the_answer_is_bounded(milliseconds: str, seconds: float) -> None:
-    deadline = limits_in(handled({REQUEST_TIMEOUT: milliseconds})).deadline
-    assert deadline is not None
-    assert deadline.left() == about(seconds)
 
 
 def test_a_caller_that_gives_up_stops_the_whole_chain(callee: Callee) -> None:

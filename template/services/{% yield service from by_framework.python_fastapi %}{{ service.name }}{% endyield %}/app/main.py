@@ -51,9 +51,16 @@ async def health() -> dict[str, str]:
 
 @app.get("/items/{id}")
 async def read_item(item_id: ItemId, client: Client, settings: Config) -> Item:
-    """Return the item; every service that this one calls adds its part."""
-    answers = await asyncio.gather(*(get_json(client, f"{url}/items/{item_id}") for url in settings.callees.values()))
-    return Item(id=item_id, name=f"Item {item_id}", parts=dict(zip(settings.callees, answers, strict=True)))
+    """Return the item; every service that this one calls adds its part. The first that fails ends the other calls."""
+    try:
+        async with asyncio.TaskGroup() as calls:
+            parts = {
+                name: calls.create_task(get_json(client, f"{url}/items/{item_id}"))
+                for name, url in settings.callees.items()
+            }
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return Item(id=item_id, name=f"Item {item_id}", parts={name: part.result() for name, part in parts.items()})
 
 
 @app.get("/items/{id}/reviews")
