@@ -12,6 +12,7 @@ from cloudrun.protocols import protocol_of
 
 from tests.infra.conftest import DIGEST, terraform
 from tests.infra.planned import Container, Plan
+from tests.infra.tools import compliance
 from tests.infra.topologies import Case, each_value, written
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def test_the_first_protocol_that_is_not_empty_chooses_the_collectors_port(planne
         port = {"http/protobuf": 4318, "grpc": 4317}[protocol]
         assert app.values["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://localhost:{port}", name
         assert protocol_of(env) == protocol, f"{name}: the offline Cloud Run means another"
+    judged = compliance(planner.root, planned)
+    assert judged.code == 0, judged.text
 
 
 def test_only_callers_of_internal_services_leave_through_the_network(plan_of: Callable[..., Plan]) -> None:
