@@ -53,14 +53,18 @@ class System:
         """`environment` is set in every container on top of the contract.
 
         `slow` gives services one more callee, which answers after so many seconds, as does what is outside of the
-        system. Raises `TopologyError`, and `CloudRunError` for a service in `slow` that is not there.
+        system. Raises `TopologyError`, `CloudRunError` for a service in `slow` that is not there, and what `find_binary`
+        raises.
         """
         self.project = project
         self.topology: Topology = load(project)
+        self.slow = {self._known(service): Upstream("slow", seconds) for service, seconds in (slow or {}).items()}
+        self.collector_binary = find_binary() if self.topology.exporter == "sidecar" else None
+        """The collector that runs beside each service; None: the Telemetry API stands in."""
         self.store = Store()
         self.id_tokens = IdTokens()
         self.metadata = MetadataServer(self.topology, self.id_tokens)
-        self.authority = CertificateAuthority()
+        self.authority = CertificateAuthority()  # has files: nothing from here on may refuse
         self.telemetry_api = TelemetryApi(
             self.store,
             self.authority,
@@ -69,9 +73,6 @@ class System:
             grpc=any(protocol_of(service.env) == GRPC for service in self.topology.services.values()),
         )
         self.upstream = Upstream()
-        self.slow = {self._known(service): Upstream("slow", seconds) for service, seconds in (slow or {}).items()}
-        self.collector_binary = find_binary() if self.topology.exporter == "sidecar" else None
-        """The collector that runs beside each service; None: the Telemetry API stands in."""
         self.logs: list[LogLine] = []
         self.requests: list[RequestLog] = []
         self._environment = dict(environment or {})
