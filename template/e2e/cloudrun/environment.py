@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from cloudrun.errors import StartFailed
-from cloudrun.protocols import GRPC, HTTP, protocol_of
+from cloudrun.protocols import HTTP, protocol_of
 from cloudrun.rules import ENVIRONMENT, imitates
 
 if TYPE_CHECKING:
@@ -117,8 +117,6 @@ def platform(topology: Topology, service: Service, port: int) -> dict[str, str]:
 def simulator(topology: Topology, service: Service, addresses: Addresses) -> dict[str, str]:
     """Return the variables that exist only here: they lead the libraries to the imitations."""
     trust = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(addresses.authority)} if topology.direct else {}
-    if trust and protocol_of(service.env) == GRPC:
-        trust["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(addresses.authority)
     if service.calls:
         trust["SSL_CERT_FILE"] = str(addresses.authority)
     slow = {} if addresses.slow is None else {"SLOW_URL": addresses.slow}
