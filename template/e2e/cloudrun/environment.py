@@ -21,8 +21,7 @@ PROJECT_ID: Final = "offline-project"
 FLUSH: Final = {"request": "on-idle", "instance": "background"}
 FLUSH_DEADLINE_MS: Final = 500
 REVISION: Final = "00001-off"
-HEADERS: Final = {"x-offline-key": "offline"}
-"""What stands in for the secret with the headers of another back end."""
+_HEADERS: Final = {"x-offline-key": "offline"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
         "deployment.environment.name": "offline",
         "cloud.region": topology.region,
     }
+    headers = ",".join(f"{name}={value}" for name, value in secret_headers(topology).items())
     return {
         "OTEL_SERVICE_NAME": service.name,
         "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={value}" for key, value in resource.items()),
@@ -69,7 +69,7 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
         "TRACERUN_EXPORT_AUTH": "google" if topology.direct and topology.google else "none",
         "TRACERUN_FLUSH": FLUSH[topology.billing],
         "TRACERUN_FLUSH_DEADLINE_MS": str(FLUSH_DEADLINE_MS),
-        **_secret_headers(topology),
+        **({"OTEL_EXPORTER_OTLP_HEADERS": headers} if headers else {}),
         **{f"{wiring_name(callee)}_URL": addresses.services[callee] for callee in service.calls},
         **_private_callees(topology, service, addresses),
         **service.env,
@@ -84,10 +84,9 @@ def _private_callees(topology: Topology, service: Service, addresses: Addresses)
     return {"TRACERUN_PRIVATE_CALLEES": ",".join(private)} if private else {}
 
 
-def _secret_headers(topology: Topology) -> dict[str, str]:
-    if topology.backend_headers_secret is None:
-        return {}
-    return {"OTEL_EXPORTER_OTLP_HEADERS": ",".join(f"{name}={value}" for name, value in HEADERS.items())}
+def secret_headers(topology: Topology) -> Mapping[str, str]:
+    """Return the headers that stand in for those of `backend_headers_secret`; none where there is no such secret."""
+    return {} if topology.backend_headers_secret is None else _HEADERS
 
 
 def _secrets(service: Service) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cloudrun.access import Access
 from cloudrun.collector import Collector, find_binary
-from cloudrun.environment import HEADERS, Addresses
+from cloudrun.environment import Addresses, secret_headers
 from cloudrun.errors import CloudRunError
 from cloudrun.front_end import FrontEnd
 from cloudrun.identity import INVOKER, IdTokens, account_of
@@ -53,8 +53,8 @@ class System:
         """`environment` is set in every container on top of the contract.
 
         `slow` gives services one more callee, which answers after so many seconds, as does what is outside of the
-        system. Raises `TopologyError`, `CloudRunError` for a service in `slow` that is not there, and what `find_binary`
-        raises.
+        system. Raises `TopologyError`, `CloudRunError` for a service in `slow` that is not there, and what
+        `find_binary` raises.
         """
         self.project = project
         self.topology: Topology = load(project)
@@ -69,7 +69,7 @@ class System:
             self.store,
             self.authority,
             self.metadata.tokens,
-            headers=None if self.topology.google else self._secret_headers(),
+            headers=None if self.topology.google else secret_headers(self.topology),
             grpc=any(protocol_of(service.env) == GRPC for service in self.topology.services.values()),
         )
         self.upstream = Upstream()
@@ -203,9 +203,6 @@ class System:
             for instance in instances.all:
                 await instance.output_read()
         return list(self.logs)
-
-    def _secret_headers(self) -> Mapping[str, str]:
-        return HEADERS if self.topology.backend_headers_secret else {}
 
     def _collector(self, service: str, addresses: Addresses) -> Collector | None:
         if self.collector_binary is None:
