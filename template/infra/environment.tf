@@ -15,10 +15,17 @@ locals {
     TRACERUN_EXPORT_AUTH        = local.google && !local.sidecar ? "google" : "none"
   }
 
-  # The collector has a port for each protocol; a service chooses by OTEL_EXPORTER_OTLP_PROTOCOL in its env.
+  # A service chooses in its env: the variable for traces goes before the one for all, an empty one says nothing.
+  protocols = { for name, service in local.services : name => coalesce(
+    lookup(service.env, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", ""),
+    lookup(service.env, "OTEL_EXPORTER_OTLP_PROTOCOL", ""),
+    local.export.OTEL_EXPORTER_OTLP_PROTOCOL,
+  ) }
+
+  # The collector has a port for each protocol.
   endpoints = { for name, service in local.services : name => (
     !local.sidecar ? (local.google ? "https://telemetry.googleapis.com" : local.topology.backend) :
-    lookup(service.env, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", lookup(service.env, "OTEL_EXPORTER_OTLP_PROTOCOL", "")) == "grpc" ? "http://localhost:4317" : "http://localhost:4318"
+    local.protocols[name] == "grpc" ? "http://localhost:4317" : "http://localhost:4318"
   ) }
 
   sampling = {

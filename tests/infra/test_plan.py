@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from cloudrun.protocols import protocol_of
 
 from tests.infra.conftest import DIGEST, terraform
 from tests.infra.planned import Container, Plan
+from tests.infra.tools import compliance
 from tests.infra.topologies import Case, each_value, written
 
 if TYPE_CHECKING:
@@ -52,6 +54,31 @@ def test_a_secret_takes_the_place_of_a_variable_of_the_same_name(planner: Terraf
     app = plan.containers("api")["app"]
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in app.values
     assert app.secrets["OTEL_EXPORTER_OTLP_ENDPOINT"] == ("where", "latest")
+
+
+FOR_TRACES, FOR_ALL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
+PROTOCOLS: dict[str, tuple[dict[str, str], str]] = {
+    "api": ({}, "http/protobuf"),
+    "for-all": ({FOR_ALL: "grpc"}, "grpc"),
+    "for-traces": ({FOR_TRACES: "grpc"}, "grpc"),
+    "both": ({FOR_TRACES: "http/protobuf", FOR_ALL: "grpc"}, "http/protobuf"),
+    "empty-form": ({FOR_TRACES: "", FOR_ALL: "grpc"}, "grpc"),
+    "empty": ({FOR_TRACES: "", FOR_ALL: ""}, "http/protobuf"),
+}
+"""What a service's env says of the protocol, and what it means."""
+
+
+def test_the_first_protocol_that_is_not_empty_chooses_the_collectors_port(planner: Terraform, tmp_path: Path) -> None:
+    data = Case().data
+    data["services"] = {name: {"framework": "python-fastapi", "env": env} for name, (env, _) in PROTOCOLS.items()}
+    planned = replace(planner, variables={**planner.variables, **written(data, tmp_path)}).plan()
+    for name, (env, protocol) in PROTOCOLS.items():
+        app = Plan(planned).containers(name)["app"]
+        port = {"http/protobuf": 4318, "grpc": 4317}[protocol]
+        assert app.values["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://localhost:{port}", name
+        assert protocol_of(env) == protocol, f"{name}: the offline Cloud Run means another"
+    judged = compliance(planner.root, planned)
+    assert judged.code == 0, judged.text
 
 
 def test_only_callers_of_internal_services_leave_through_the_network(plan_of: Callable[..., Plan]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ import httpx
 import pytest
 from cloudrun import rules
 from cloudrun.identity import INVOKER
+from cloudrun.ports import free_port
+from rich.console import Console
+from verify_gcp import __main__ as command
 from verify_gcp.__main__ import manifest
 from verify_gcp.judge import (
     GRACE,
@@ -21,6 +25,7 @@ from verify_gcp.judge import (
     SPAN_ID,
     TRACE_ID,
     Answer,
+    Finding,
     credentials,
     judge_access,
     judge_cpu,
@@ -30,6 +35,7 @@ from verify_gcp.judge import (
 )
 
 from tests.project import NOT_COPIED, REPOSITORY
+from tests.test_handlers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,9 +135,9 @@ def test_a_port_of_the_sidecar_is_noticed() -> None:
     assert not any(finding.agrees for finding in bad)
 
 
-def lines(ended: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
-    found = [{"probe": name, "event": "SIGTERM", "at": began} for name, (began, _) in ended.items()]
-    return found + [{"probe": name, "event": "alive", "at": last} for name, (_, last) in ended.items()]
+def lines(ended: dict[str, tuple[float, float]], run: str = "now") -> list[dict[str, Any]]:
+    found = [{"probe": name, "run": run, "event": "SIGTERM", "at": began} for name, (began, _) in ended.items()]
+    return found + [{"probe": name, "run": run, "event": "alive", "at": last} for name, (_, last) in ended.items()]
 
 
 @pytest.mark.parametrize(
@@ -146,12 +152,93 @@ def test_the_order_of_the_end_is_judged(ended: dict[str, tuple[float, float]], a
     assert all(finding.agrees for finding in judge_end(lines(ended))) == agrees
 
 
+GCLOUD = """#!{python}
+import json, pathlib, re, sys
+
+if sys.argv[1] == "logging":
+    reads = pathlib.Path(__file__).with_name("reads")
+    reads.write_text(reads.read_text() + "." if reads.exists() else ".")
+    (run,) = re.findall('jsonPayload.run="(.*?)"', sys.argv[3]) or [None]
+    arrived = [line for read in json.loads({arriving!r})[:len(reads.read_text())] for line in read]
+    print(json.dumps([{{"jsonPayload": line}} for line in arrived if run in (None, line["run"])]))
+"""
+"""Stands in for gcloud: a log whose lines arrive one read after the other."""
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put a gcloud on PATH in whose log the lines of each argument arrive with another read."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(command, "READ_EVERY", 0.0)
+
+    def log(*arriving: list[dict[str, Any]]) -> None:
+        program = tmp_path / "gcloud"
+        program.write_text(GCLOUD.format(python=sys.executable, arriving=json.dumps(arriving)))
+        program.chmod(0o755)
+
+    return log
+
+
+BOTH = {"app": (100.0, 100 + GRACE), "sidecar": (100.1, 100.1 + GRACE)}
+
+
+def ended() -> list[Finding]:
+    return command.ending(Console(quiet=True), "p", ["--project=p"], "now")
+
+
+def test_lines_of_the_end_that_arrive_late_are_read(log: Callable[..., None], tmp_path: Path) -> None:
+    *first, app, sidecar = lines(BOTH)
+    log(first, [app], [sidecar])
+    assert all(finding.agrees for finding in ended())
+    assert len((tmp_path / "reads").read_text()) == 4, "the first read that brings nothing new is the last"
+
+
+def test_lines_of_another_run_are_not_judged(log: Callable[..., None]) -> None:
+    log(lines({"app": (40, 42), "sidecar": (40, 42)}, run="before"), [], lines(BOTH))
+    assert all(finding.agrees for finding in ended())
+
+
+def test_a_container_of_which_no_line_arrives_proves_nothing(
+    log: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "LOGS_WITHIN", 0.5)
+    log(lines({"app": BOTH["app"]}))
+    assert [finding.found for finding in ended() if not finding.agrees] == ["SIGTERM came to ['app'], 0.00 s apart"]
+
+
+def test_the_probe_names_its_run_in_every_line() -> None:
+    port = free_port()
+    container, _ = manifest("now")["spec"]["template"]["spec"]["containers"]
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    code = [sys.executable, *container["command"][1:]]
+    environment = {**variables, "PORT": str(port)}
+    with subprocess.Popen(code, env=environment, stdout=subprocess.PIPE, text=True) as probe:
+        assert probe.stdout is not None
+        try:
+            until(lambda: answers(port), "the start of the probe")
+            probe.terminate()
+            said = [json.loads(probe.stdout.readline()) for _ in range(2)]
+        finally:
+            probe.kill()
+    assert [(line["event"], line["run"], line["probe"]) for line in said] == [
+        ("SIGTERM", "now", "app"),
+        ("alive", "now", "app"),
+    ]
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
 def test_no_lines_prove_nothing() -> None:
     assert not all(finding.agrees for finding in judge_end([]))
 
 
 def test_the_probe_is_deployed_with_request_billing_and_a_sidecar_that_is_waited_for() -> None:
-    template = manifest()["spec"]["template"]
+    template = manifest("now")["spec"]["template"]
     annotations = template["metadata"]["annotations"]
     assert annotations["run.googleapis.com/cpu-throttling"] == "true"
     assert annotations["run.googleapis.com/container-dependencies"] == '{"app":["sidecar"]}'

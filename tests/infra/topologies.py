@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from cloudrun.topology import Sampling, Service, Topology
+from cloudrun.topology import Topology
 
 from tests.infra.conftest import DIGEST, IMAGES
 
@@ -122,19 +122,11 @@ class Case:
     @property
     def topology(self) -> Topology:
         """The same for the simulator, also where its checker does not support it yet."""
-        data = self.data
-        services = {name: Service(name=name, **_frozen(keys)) for name, keys in data.pop("services").items()}
-        known = {field.name: data[field.name] for field in fields(Topology) if field.name in data}
-        known.pop("sampling")
-        return Topology(services=services, sampling=Sampling(**data["sampling"]), **known)
+        return Topology.of(self.data)
 
     def written(self, folder: Path) -> dict[str, str]:
         """Return the variables of a plan of it, written to `folder`."""
         return written(self.data, folder)
-
-
-def _frozen(service: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in service.items()}
 
 
 def written(data: dict[str, Any], folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import psutil
 import pytest
 from cloudrun import CloudRun, CloudRunError
 from cloudrun.errors import StartFailed
+from cloudrun.system import System
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +91,18 @@ def test_without_an_instance_the_answer_is_503(start: Callable[..., CloudRun], s
 def test_a_service_that_ends_at_start_is_reported_with_its_last_line(broken: Path) -> None:
     with pytest.raises(StartFailed, match=r"^api ended with 3: no database$"), CloudRun(broken):
         pass
+
+
+@pytest.mark.parametrize(("binary", "slow"), [("/nowhere", "api"), ("", "nobody")], ids=["collector", "slow"])
+def test_what_is_refused_before_it_starts_leaves_no_files(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binary: str, slow: str
+) -> None:
+    monkeypatch.setenv("COLLECTOR_BINARY", binary)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    # Whoever holds the error holds the system: nothing is tidied up as garbage meanwhile.
+    with pytest.raises(CloudRunError) as refused:
+        System(project, slow={slow: 1})
+    assert not list(tmp_path.iterdir()), f"left behind by: {refused.value}"
 
 
 def test_an_unknown_service_is_named_with_those_that_are(start: Callable[..., CloudRun], shapes: Path) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from cloudrun.errors import StartFailed
-from cloudrun.protocols import GRPC, HTTP, protocol_of
+from cloudrun.protocols import HTTP, protocol_of
 from cloudrun.rules import ENVIRONMENT, imitates
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ PROJECT_ID: Final = "offline-project"
 FLUSH: Final = {"request": "on-idle", "instance": "background"}
 FLUSH_DEADLINE_MS: Final = 500
 REVISION: Final = "00001-off"
-HEADERS: Final = {"x-offline-key": "offline"}
-"""What stands in for the secret with the headers of another back end."""
+_HEADERS: Final = {"x-offline-key": "offline"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
         "deployment.environment.name": "offline",
         "cloud.region": topology.region,
     }
+    headers = ",".join(f"{name}={value}" for name, value in secret_headers(topology).items())
     return {
         "OTEL_SERVICE_NAME": service.name,
         "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={value}" for key, value in resource.items()),
@@ -69,7 +69,7 @@ def contract(topology: Topology, service: Service, addresses: Addresses) -> dict
         "TRACERUN_EXPORT_AUTH": "google" if topology.direct and topology.google else "none",
         "TRACERUN_FLUSH": FLUSH[topology.billing],
         "TRACERUN_FLUSH_DEADLINE_MS": str(FLUSH_DEADLINE_MS),
-        **_secret_headers(topology),
+        **({"OTEL_EXPORTER_OTLP_HEADERS": headers} if headers else {}),
         **{f"{wiring_name(callee)}_URL": addresses.services[callee] for callee in service.calls},
         **_private_callees(topology, service, addresses),
         **service.env,
@@ -84,10 +84,9 @@ def _private_callees(topology: Topology, service: Service, addresses: Addresses)
     return {"TRACERUN_PRIVATE_CALLEES": ",".join(private)} if private else {}
 
 
-def _secret_headers(topology: Topology) -> dict[str, str]:
-    if topology.backend_headers_secret is None:
-        return {}
-    return {"OTEL_EXPORTER_OTLP_HEADERS": ",".join(f"{name}={value}" for name, value in HEADERS.items())}
+def secret_headers(topology: Topology) -> Mapping[str, str]:
+    """Return the headers that stand in for those of `backend_headers_secret`; none where there is no such secret."""
+    return {} if topology.backend_headers_secret is None else _HEADERS
 
 
 def _secrets(service: Service) -> dict[str, str]:
@@ -117,8 +116,6 @@ def platform(topology: Topology, service: Service, port: int) -> dict[str, str]:
 def simulator(topology: Topology, service: Service, addresses: Addresses) -> dict[str, str]:
     """Return the variables that exist only here: they lead the libraries to the imitations."""
     trust = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(addresses.authority)} if topology.direct else {}
-    if trust and protocol_of(service.env) == GRPC:
-        trust["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(addresses.authority)
     if service.calls:
         trust["SSL_CERT_FILE"] = str(addresses.authority)
     slow = {} if addresses.slow is None else {"SLOW_URL": addresses.slow}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cloudrun.access import Access
 from cloudrun.collector import Collector, find_binary
-from cloudrun.environment import HEADERS, Addresses
+from cloudrun.environment import Addresses, secret_headers
 from cloudrun.errors import CloudRunError
 from cloudrun.front_end import FrontEnd
 from cloudrun.identity import INVOKER, IdTokens, account_of
@@ -53,25 +53,26 @@ class System:
         """`environment` is set in every container on top of the contract.
 
         `slow` gives services one more callee, which answers after so many seconds, as does what is outside of the
-        system. Raises `TopologyError`, and `CloudRunError` for a service in `slow` that is not there.
+        system. Raises `TopologyError`, `CloudRunError` for a service in `slow` that is not there, and what
+        `find_binary` raises.
         """
         self.project = project
         self.topology: Topology = load(project)
+        self.slow = {self._known(service): Upstream("slow", seconds) for service, seconds in (slow or {}).items()}
+        self.collector_binary = find_binary() if self.topology.exporter == "sidecar" else None
+        """The collector that runs beside each service; None: the Telemetry API stands in."""
         self.store = Store()
         self.id_tokens = IdTokens()
         self.metadata = MetadataServer(self.topology, self.id_tokens)
-        self.authority = CertificateAuthority()
+        self.authority = CertificateAuthority()  # has files: nothing from here on may refuse
         self.telemetry_api = TelemetryApi(
             self.store,
             self.authority,
             self.metadata.tokens,
-            headers=None if self.topology.google else self._secret_headers(),
+            headers=None if self.topology.google else secret_headers(self.topology),
             grpc=any(protocol_of(service.env) == GRPC for service in self.topology.services.values()),
         )
         self.upstream = Upstream()
-        self.slow = {self._known(service): Upstream("slow", seconds) for service, seconds in (slow or {}).items()}
-        self.collector_binary = find_binary() if self.topology.exporter == "sidecar" else None
-        """The collector that runs beside each service; None: the Telemetry API stands in."""
         self.logs: list[LogLine] = []
         self.requests: list[RequestLog] = []
         self._environment = dict(environment or {})
@@ -202,9 +203,6 @@ class System:
             for instance in instances.all:
                 await instance.output_read()
         return list(self.logs)
-
-    def _secret_headers(self) -> Mapping[str, str]:
-        return HEADERS if self.topology.backend_headers_secret else {}
 
     def _collector(self, service: str, addresses: Addresses) -> Collector | None:
         if self.collector_binary is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,6 +59,14 @@ class Service:
     cpu: str = "1"
     memory: str = "512Mi"
 
+    @classmethod
+    def of(cls, name: str, keys: Mapping[str, Any]) -> Service:
+        """Return the service `name`, of which topology.yaml says `keys`."""
+        frozen: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()
+        }
+        return cls(name, **frozen)
+
     @property
     def language(self) -> str:
         """`python`, `node` or `go`: the first part of the framework's name."""
@@ -77,6 +85,13 @@ class Topology:
     backend_headers_secret: str | None = None
     billing: str = "request"
     sampling: Sampling = field(default_factory=Sampling)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Topology:
+        """Return what `data` says, the content of a topology.yaml; `load` checks it before."""
+        known = {each.name: data[each.name] for each in fields(cls) if each.name in data}
+        services = {name: Service.of(name, service) for name, service in data["services"].items()}
+        return cls(**{**known, "services": services, "sampling": Sampling(**data.get("sampling", {}))})
 
     @property
     def direct(self) -> bool:
@@ -106,18 +121,7 @@ def load(project: Path) -> Topology:
     ]
     if problems:
         raise TopologyError("\n".join(problems))
-    data = source.data
-    return Topology(
-        project=data["project"],
-        region=data["region"],
-        services={name: Service(name=name, **_frozen(service)) for name, service in data["services"].items()},
-        sampling=Sampling(**data.get("sampling", {})),
-        **{key: data[key] for key in ("exporter", "backend", "backend_headers_secret", "billing") if key in data},
-    )
-
-
-def _frozen(service: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in service.items()}
+    return Topology.of(source.data)
 
 
 def _reference_problems(source: YamlSource) -> Iterator[str]:
@@ -130,7 +134,7 @@ def _reference_problems(source: YamlSource) -> Iterator[str]:
             yield source.problem(
                 ["services", name], f"{name} is taken by variables such as {name.upper()}_URL: choose another name"
             )
-        yield from _service_problems(source, name, Service(name=name, **service))
+        yield from _service_problems(source, name, Service.of(name, service))
         yield from _target_problems(source, ("services", name, "calls"), service.get("calls", []), services)
         yield from _target_problems(source, ("services", name, "publishes"), service.get("publishes", []), topics)
     yield from _ingress_problems(source, services)

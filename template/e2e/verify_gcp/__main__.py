@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from rich.table import Table
 from verify_gcp import __doc__ as about
 from verify_gcp import probe
 from verify_gcp.judge import (
+    CONTAINERS,
     IDLE,
     REQUESTS,
     Answer,
@@ -34,6 +36,8 @@ SERVICE: Final = "tracerun-verify"
 IMAGE: Final = "docker.io/library/python:3.13-slim"
 LOGS_WITHIN: Final = 180.0
 """Seconds until the lines of an ended container can be read."""
+READ_EVERY: Final = 10.0
+"""Seconds between two reads of the log, whose lines arrive late and in no order."""
 SIDECAR_PORT: Final = 9000
 
 
@@ -53,12 +57,15 @@ def gcloud(*arguments: str) -> str:
     return ended.stdout.strip()
 
 
-def manifest() -> dict[str, Any]:
-    """Return the service to deploy: the probe and its sidecar, request-based billing, one instance."""
+def manifest(run: str) -> dict[str, Any]:
+    """Return the service to deploy: the probe and its sidecar, request-based billing, one instance.
+
+    `run` stands in every line that they log: other revisions of the service write to the same log.
+    """
     code = Path(probe.__file__).read_text(encoding="utf-8")
 
     def container(name: str, variables: dict[str, str], port: int) -> dict[str, Any]:
-        environment = {"PROBE_CONTAINER": name, "PYTHONUNBUFFERED": "1", **variables}
+        environment = {"PROBE_CONTAINER": name, "PROBE_RUN": run, "PYTHONUNBUFFERED": "1", **variables}
         return {
             "name": name,
             "image": IMAGE,
@@ -89,11 +96,11 @@ def manifest() -> dict[str, Any]:
     }
 
 
-def observe(console: Console, place: list[str]) -> list[Finding]:
+def observe(console: Console, place: list[str], run: str) -> list[Finding]:
     """Deploy, ask, wait, and judge what came back; the service stays."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "service.json"
-        file.write_text(json.dumps(manifest()), encoding="utf-8")
+        file.write_text(json.dumps(manifest(run)), encoding="utf-8")
         console.print(f"deploying {SERVICE}")
         gcloud("run", "services", "replace", str(file), *place)
     url = gcloud("run", "services", "describe", SERVICE, *place, "--format=value(status.url)")
@@ -128,18 +135,24 @@ def observe(console: Console, place: list[str]) -> list[Finding]:
     ]
 
 
-def ending(console: Console, project: str, place: list[str]) -> list[Finding]:
+def ending(console: Console, project: str, place: list[str], run: str) -> list[Finding]:
     """Delete the service and judge how its containers ended."""
     console.print(f"deleting {SERVICE}, and reading how its containers ended (up to {LOGS_WITHIN:.0f} s)")
     gcloud("run", "services", "delete", SERVICE, *place)
-    query = f'resource.type="cloud_run_revision" resource.labels.service_name="{SERVICE}" jsonPayload.event:*'
+    query = f'resource.type="cloud_run_revision" jsonPayload.run="{run}" jsonPayload.event:*'
     end = time.monotonic() + LOGS_WITHIN
     lines: list[dict[str, Any]] = []
-    while time.monotonic() < end and len({line["probe"] for line in lines}) < len(("app", "sidecar")):
-        time.sleep(10)
-        read = gcloud("logging", "read", query, f"--project={project}", "--freshness=10m", "--format=json")
-        lines = sorted((entry["jsonPayload"] for entry in json.loads(read or "[]")), key=lambda line: line["at"])
+    while time.monotonic() < end:
+        time.sleep(READ_EVERY)
+        read = gcloud("logging", "read", query, f"--project={project}", "--freshness=1h", "--format=json")
+        before, lines = lines, sorted((entry["jsonPayload"] for entry in json.loads(read or "[]")), key=_at)
+        if lines == before and {line["probe"] for line in lines} == CONTAINERS:
+            break
     return list(judge_end(lines))
+
+
+def _at(line: dict[str, Any]) -> float:
+    return float(line["at"])
 
 
 def main() -> int:
@@ -154,8 +167,9 @@ def main() -> int:
     console = Console(highlight=False)
     console.print(about)
     place = [f"--project={arguments.project}", f"--region={arguments.region}"]
+    run = secrets.token_hex(8)
     try:
-        findings = [*observe(console, place), *ending(console, arguments.project, place)]
+        findings = [*observe(console, place, run), *ending(console, arguments.project, place, run)]
     except (GcloudFailed, httpx.HTTPError) as error:
         sys.stderr.write(f"{error}\nIf {SERVICE} is there now, delete it: gcloud run services delete {SERVICE}\n")
         return 2

@@ -20,6 +20,7 @@ SPAN_ID: Final = "b7ad6b7169203331"
 IDLE: Final = 15.0
 """Seconds in which the probe gets no request."""
 GRACE: Final = 10.0
+CONTAINERS: Final = frozenset({"app", "sidecar"})
 _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
@@ -140,7 +141,7 @@ def judge_end(lines: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     terms = {str(line["probe"]): float(line["at"]) for line in lines if line.get("event") == "SIGTERM"}
     last = {str(line["probe"]): float(line["at"]) for line in lines if "event" in line}
     apart = max(terms.values()) - min(terms.values()) if terms else float("nan")
-    at_once = len(terms) == len({str(line["probe"]) for line in lines}) and apart < 1
+    at_once = terms.keys() == CONTAINERS and apart < 1
     yield Finding(rules.SIGTERM, at_once, f"SIGTERM came to {sorted(terms)}, {apart:.2f} s apart")
     for name, began in terms.items():
         lived = last[name] - began

@@ -17,6 +17,7 @@ from urllib.request import urlopen
 
 TICK: Final = 0.05
 NAME: Final = os.environ.get("PROBE_CONTAINER", "app")
+RUN: Final = os.environ.get("PROBE_RUN", "")
 SIDECAR: Final = os.environ.get("PROBE_SIDECAR")
 SHOWN: Final = ("PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION")
 
@@ -25,7 +26,7 @@ ticks: list[float] = []
 
 def say(**fields: Any) -> None:
     """Write one JSON line."""
-    sys.stdout.write(json.dumps({"probe": NAME, "at": time.time(), **fields}) + "\n")
+    sys.stdout.write(json.dumps({"probe": NAME, "run": RUN, "at": time.time(), **fields}) + "\n")
     sys.stdout.flush()
 
 

@@ -131,7 +131,7 @@ run "the_collector_is_reached_by_the_protocol_that_a_service_speaks" {
   variables { topology_file = "tests/fixtures/many.yaml" }
 
   assert {
-    condition     = local.env["api"].OTEL_EXPORTER_OTLP_ENDPOINT == "http://localhost:4318" && local.env["audit"].OTEL_EXPORTER_OTLP_ENDPOINT == "http://localhost:4317"
+    condition     = join(" ", [for name in ["api", "audit", "price-list", "stock"] : trimprefix(local.env[name].OTEL_EXPORTER_OTLP_ENDPOINT, "http://localhost:")]) == "4318 4317 4318 4317"
     error_message = "addresses are ${jsonencode(local.endpoints)}"
   }
 }

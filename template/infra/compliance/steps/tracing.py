@@ -12,6 +12,8 @@ from plan import applications, collectors, fail, first, plain, secrets, topology
 
 GOOGLE = "https://telemetry.googleapis.com"
 COLLECTOR = {"http/protobuf": "http://localhost:4318", "grpc": "http://localhost:4317"}
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+"""Where a service says which it speaks: the first that is not empty."""
 OLDEST_COLLECTOR = (0, 156, 1)
 DEFAULT = re.compile(r"\$\{env:([A-Z0-9_]+)(?::-([^}]*))?\}")
 
@@ -32,7 +34,7 @@ def exports(step: Any) -> None:
         if (collectors(service) != []) != sidecar:
             fail(step, f"{name}: exporter: {topology()['exporter']}, {len(collectors(service))} collector(s)")
         own = topology()["services"][name]["env"]
-        protocol = own.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        protocol = next(filter(None, map(own.get, PROTOCOLS)), "http/protobuf")
         wanted = own.get("OTEL_EXPORTER_OTLP_ENDPOINT") or (
             COLLECTOR.get(protocol) if sidecar else GOOGLE if backend == "google" else backend
         )
