@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from fetches import fetch_blocking, handled
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.context import Context
 from served import Served
@@ -62,7 +62,6 @@ texts = st.text(max_size=20) | st.integers(-10, 10**12).map(str) | st.just("9" *
 
 
 # A busy machine may take a second for the first text: it has all of Unicode to choose from.
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([REQUEST_TIMEOUT, REQUEST_ATTEMPT]), st.lists(texts, max_size=3)))
 def test_no_header_raises_or_sets_what_is_no_limit(headers: dict[str, list[str]]) -> None:
     limits = limits_in(with_limits(Context(), headers, raw_headers))
