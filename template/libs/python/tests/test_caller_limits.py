@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,6 @@ def test_headers_mean_the_same_in_every_language(case: dict[str, Any], trust: bo
 texts = st.text(max_size=20) | st.integers(-10, 10**12).map(str) | st.just("9" * 100_000)
 
 
-# A busy machine may take a second for the first text: it has all of Unicode to choose from.
 @given(st.dictionaries(st.sampled_from([REQUEST_TIMEOUT, REQUEST_ATTEMPT]), st.lists(texts, max_size=3)))
 def test_no_header_raises_or_sets_what_is_no_limit(headers: dict[str, list[str]]) -> None:
     limits = limits_in(with_limits(Context(), headers, raw_headers))
@@ -73,11 +72,11 @@ def test_a_call_gets_no_more_time_than_the_caller_leaves(fetch: Fetch, callee: C
     callee.answers.append(Answer(delay=8))
     began = time.monotonic()
     with pytest.raises(httpx.TimeoutException):
-        fetch(callee.url, timeout=8, handling=handled({REQUEST_TIMEOUT: "300"}))
-    assert 0.2 <= time.monotonic() - began < 5
+        fetch(callee.url, timeout=8, handling=handled({REQUEST_TIMEOUT: "1500"}))
+    assert 1 <= time.monotonic() - began < 7
     (seconds,) = told(callee)
     assert seconds is not None
-    assert 0 < seconds <= 0.3
+    assert 0 < seconds <= 1.5
 
 
 def test_a_call_without_a_time_out_of_its_own_gets_what_the_caller_leaves(fetch: Fetch, callee: Callee) -> None:
@@ -134,11 +133,11 @@ def test_every_call_tells_its_own_time_out(fetch: Fetch, callee: Callee) -> None
 
 def test_a_streamed_body_takes_its_time(fetch: Fetch, callee: Callee) -> None:
     fetch(callee.url, "POST", content=[b"a"])
-    fetch(callee.url, "POST", content=[b"a"], handling=handled({REQUEST_TIMEOUT: "300"}))
+    fetch(callee.url, "POST", content=[b"a"], handling=handled({REQUEST_TIMEOUT: "4000"}))
     first, second = told(callee)
     assert first is None
     assert second is not None
-    assert second <= 0.3
+    assert second <= 4
 
 
 def test_headers_that_an_app_passes_on_tell_nothing(fetch: Fetch, callee: Callee) -> None:
@@ -173,7 +172,7 @@ def test_a_service_passes_the_limit_on_until_its_answer_begins(callee: Callee) -
     async def call_late() -> None:
         deadline = limits_in().deadline
         assert deadline is not None
-        await asyncio.sleep(0.4)
+        assert deadline.left() == math.inf
         await call()
         late.append("called")
 
@@ -190,13 +189,13 @@ def test_a_service_passes_the_limit_on_until_its_answer_begins(callee: Callee) -
         return StreamingResponse(chunks())
 
     with Served(Starlette(routes=[Route("/plain", plain), Route("/streamed", streamed)])) as service:
-        assert fetch_blocking(f"{service.url}/plain", timeout=0.3).status_code == 200
-        assert fetch_blocking(f"{service.url}/streamed", timeout=httpx.Timeout(5, read=2)).content == b"ab"
+        assert fetch_blocking(f"{service.url}/plain", timeout=4).status_code == 200
+        assert fetch_blocking(f"{service.url}/streamed", timeout=httpx.Timeout(5, read=4)).content == b"ab"
         service.stop()
     assert late == ["called", "called"]
     first, *rest = told(callee)
     assert first is not None
-    assert first <= 0.3
+    assert first <= 4
     assert rest == [about(5), about(5)]
 
 

@@ -239,8 +239,8 @@ def test_a_slow_metadata_server_costs_no_more_than_the_caller_leaves(
     metadata.hold()
     began = time.monotonic()
     with pytest.raises(IdTokenTimeout):
-        fetch(private.url, timeout=30, handling=handled({"x-request-timeout-ms": "300"}))
-    assert time.monotonic() - began < 2
+        fetch(private.url, timeout=30, handling=handled({"x-request-timeout-ms": "1500"}))
+    assert time.monotonic() - began < 8
 
 
 def test_a_dead_metadata_server_is_an_error_that_says_so(
