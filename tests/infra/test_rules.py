@@ -53,6 +53,17 @@ WRONG: dict[str, tuple[Changes, str]] = {
         {"services.stock": {"framework": "python-fastapi", "ingress": "internal"}},
         "services: stock: internal, so nobody could reach it",
     ),
+    "internal, and called by each other only": (
+        {
+            "services.stock": {"framework": "python-fastapi", "ingress": "internal", "calls": ["audit"]},
+            "services.audit": {"framework": "python-fastapi", "ingress": "internal", "calls": ["stock"]},
+        },
+        "services: audit, stock: internal, so nobody could reach it",
+    ),
+    "too many": (
+        {f"services.s{number}": {"framework": "python-fastapi"} for number in range(20)},
+        "services: there are 21: use 20 at most",
+    ),
     "taken name": (
         {"services.slow": {"framework": "python-fastapi"}},
         "services: slow: use 1 to 15 lower-case letters",
