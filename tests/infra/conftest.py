@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,8 +97,8 @@ def plan_of(planner: Terraform, tmp_path_factory: pytest.TempPathFactory, worker
         file = plans / f"{key}.json"
         with FileLock(f"{file}.lock"):
             if not file.exists():
-                chosen = {**planner.variables, **case.written(tmp_path_factory.mktemp("case")), **variables}
-                file.write_text(json.dumps(replace(planner, variables=chosen).plan()))
+                chosen = {**case.written(tmp_path_factory.mktemp("case")), **variables}
+                file.write_text(json.dumps(planner.having(**chosen).plan()))
         return Plan(json.loads(file.read_text()))
 
     return plan_of

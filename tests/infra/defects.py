@@ -83,6 +83,9 @@ IN_TESTS: Final = [
     Defect("named members may not call", "infra/iam.tf", "for name, members in var.invokers :", "for name, members in {} :", "callers are", tests="calls"),
     Defect("allUsers cannot be done without", "infra/iam.tf", ' && var.public_access == "allUsers"', "", "callers are api allUsers"),
     Defect("a default is not filled in", "infra/modules/topology/variables.tf", 'optional(string, "request")', 'optional(string, "instance")', "defaults are filled in", tests="rules"),
+    Defect("who is called is reached", "infra/modules/topology/main.tf", 'local.leads_32[name] if service.ingress != "internal"', 'service.ingress != "internal" ? [name] : service.calls', "Missing expected failure", tests="rules"),
+    Defect("services after many calls are not reached", "infra/modules/topology/main.tf", "local.leads_32[name] if", "local.leads_16[name] if", "internal, so nobody could reach it", tests="rules"),
+    Defect("only the entry leads anywhere", "infra/modules/topology/main.tf", 'local.leads_32[name] if service.ingress != "internal"', 'local.leads_32[name] if name == "api"', "internal, so nobody could reach it", tests="calls"),
 ]  # fmt: skip
 
 IN_PLANS: Final = [

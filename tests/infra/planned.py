@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def resource_attributes(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """Return what a container's variables say of its resource."""
+    return dict(pair.split("=", 1) for pair in (variables["OTEL_RESOURCE_ATTRIBUTES"] or "").split(","))
 
 
 @dataclass(frozen=True)

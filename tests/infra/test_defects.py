@@ -59,7 +59,7 @@ def test_terraform_compliance_notices(
 ) -> None:
     assert defect.case is not None
     applied(defect)
-    copy = replace(broken, variables={**broken.variables, **defect.case.written(tmp_path), "network": defect.network})
+    copy = broken.having(**defect.case.written(tmp_path), network=defect.network)
     result = compliance(copy.root, copy.plan())
     assert result.code == 1, result.text[-3000:]
     assert defect.said in result.text, result.text[-3000:]

@@ -12,11 +12,12 @@ from cloudrun.instance import HEALTH_PATH
 from cloudrun.probe import STARTUP_LIMIT
 
 from tests.infra.conftest import PROJECT_ID, PROJECT_NUMBER
+from tests.infra.planned import resource_attributes
 from tests.infra.topologies import ALL, CHAINS, DIMENSIONS, EXPORTS, OTHER, Case, pairwise
 from tests.project import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from cloudrun.topology import Topology
 
@@ -68,10 +69,6 @@ def differences(app: Container, simulated: dict[str, str]) -> list[str]:
         if ours[key] != theirs[key]:
             found.append(f"OTEL_RESOURCE_ATTRIBUTES.{key}: {ours[key]!r} in Terraform, {theirs[key]!r} offline")
     return found
-
-
-def resource_attributes(variables: Mapping[str, str | None]) -> dict[str, str]:
-    return dict(pair.split("=", 1) for pair in (variables["OTEL_RESOURCE_ATTRIBUTES"] or "").split(","))
 
 
 def addresses_of(topology: Topology) -> Addresses:

@@ -11,7 +11,7 @@ import pytest
 from cloudrun.protocols import protocol_of
 
 from tests.infra.conftest import DIGEST, terraform
-from tests.infra.planned import Container, Plan
+from tests.infra.planned import Plan, resource_attributes
 from tests.infra.tools import compliance
 from tests.infra.topologies import Case, each_value, written
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from tests.infra.tools import Provider, Terraform
 
 pytestmark = pytest.mark.slow
-
-
-def resource_attributes(app: Container) -> dict[str, str]:
-    return dict(pair.split("=", 1) for pair in (app.values["OTEL_RESOURCE_ATTRIBUTES"] or "").split(","))
 
 
 def test_one_sided_values_reach_the_service(plan_of: Callable[..., Plan]) -> None:
@@ -50,7 +46,7 @@ def test_one_sided_values_reach_the_service(plan_of: Callable[..., Plan]) -> Non
 def test_a_secret_takes_the_place_of_a_variable_of_the_same_name(planner: Terraform, tmp_path: Path) -> None:
     data = Case(export="other").data
     data["services"]["api"]["secrets"] = {"OTEL_EXPORTER_OTLP_ENDPOINT": "where"}
-    plan = Plan(replace(planner, variables={**planner.variables, **written(data, tmp_path)}).plan())
+    plan = Plan(planner.having(**written(data, tmp_path)).plan())
     app = plan.containers("api")["app"]
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in app.values
     assert app.secrets["OTEL_EXPORTER_OTLP_ENDPOINT"] == ("where", "latest")
@@ -71,7 +67,7 @@ PROTOCOLS: dict[str, tuple[dict[str, str], str]] = {
 def test_the_first_protocol_that_is_not_empty_chooses_the_collectors_port(planner: Terraform, tmp_path: Path) -> None:
     data = Case().data
     data["services"] = {name: {"framework": "python-fastapi", "env": env} for name, (env, _) in PROTOCOLS.items()}
-    planned = replace(planner, variables={**planner.variables, **written(data, tmp_path)}).plan()
+    planned = planner.having(**written(data, tmp_path)).plan()
     for name, (env, protocol) in PROTOCOLS.items():
         app = Plan(planned).containers(name)["app"]
         port = {"http/protobuf": 4318, "grpc": 4317}[protocol]
@@ -192,7 +188,7 @@ def test_a_single_service_grows_into_a_chain_without_being_replaced(
 ) -> None:
     copy = terraform(project_copy(tmp_path / "orders"), google, **Case().written(tmp_path))
     copy.must("apply", "-auto-approve", "-input=false")
-    grown = replace(copy, variables={**copy.variables, **Case(services="chain").written(tmp_path)})
+    grown = copy.having(**Case(services="chain").written(tmp_path))
     changes = grown.plan()["resource_changes"]
     actions = {change["address"]: change["change"]["actions"] for change in changes}
     assert actions['google_cloud_run_v2_service.service["api"]'] == ["update"]
@@ -239,7 +235,7 @@ def test_the_collector_learns_its_memory(plan_of: Callable[..., Plan]) -> None:
 )
 def test_spans_name_the_version_of_the_image(plan_of: Callable[..., Plan], image: str, version: str) -> None:
     plan = plan_of(Case(), images=f'{{"api":"{image}"}}')
-    assert resource_attributes(plan.containers("api")["app"])["service.version"] == version
+    assert resource_attributes(plan.containers("api")["app"].values)["service.version"] == version
 
 
 def test_apis_are_those_that_are_used(plan_of: Callable[..., Plan]) -> None:
@@ -259,15 +255,14 @@ def test_apis_are_those_that_are_used(plan_of: Callable[..., Plan]) -> None:
 
 def test_environments_differ_by_variables_alone(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of(Case(), project_id="shop-staging", environment="staging", deletion_protection="false")
-    values = resource_attributes(plan.containers("api")["app"])
+    values = resource_attributes(plan.containers("api")["app"].values)
     assert (values["gcp.project_id"], values["deployment.environment.name"]) == ("shop-staging", "staging")
     assert plan.services["api"]["deletion_protection"] is False
     assert plan_of(Case()).services["api"]["deletion_protection"] is True
 
 
 def test_what_is_deployed_stays_when_no_image_is_named(planner: Terraform, tmp_path: Path) -> None:
-    variables = {**planner.variables, **Case().written(tmp_path), "images": "{}"}
-    result = replace(planner, variables=variables).run("plan", "-input=false")
+    result = planner.having(**{**Case().written(tmp_path), "images": "{}"}).run("plan", "-input=false")
     # The stand-in reads a service without containers; a real one has its app.
     assert "data.google_cloud_run_v2_service.deployed" in result.text
 
@@ -287,8 +282,7 @@ def test_applied_once_nothing_is_left_to_change(
 def test_the_oldest_supported_provider_plans_the_same(
     planner: Terraform, google_7: Provider, tmp_path: Path, plan_of: Callable[..., Plan], case: Case
 ) -> None:
-    variables = {**planner.variables, **case.written(tmp_path)}
-    old = Plan(replace(planner, provider=google_7, variables=variables).plan())
+    old = Plan(replace(planner, provider=google_7).having(**case.written(tmp_path)).plan())
     new = plan_of(case)
     assert old.services.keys() == new.services.keys()
     for name in new.services:
@@ -299,7 +293,7 @@ def test_the_oldest_supported_provider_plans_the_same(
 
 
 def test_a_plan_takes_two_seconds_at_most(planner: Terraform, tmp_path: Path) -> None:
-    copy = replace(planner, variables={**planner.variables, **Case(services="many").written(tmp_path)})
+    copy = planner.having(**Case(services="many").written(tmp_path))
     seconds = []
     for _ in range(3):
         began = time.monotonic()

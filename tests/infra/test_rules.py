@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,6 +53,17 @@ WRONG: dict[str, tuple[Changes, str]] = {
         {"services.stock": {"framework": "python-fastapi", "ingress": "internal"}},
         "services: stock: internal, so nobody could reach it",
     ),
+    "internal, and called by each other only": (
+        {
+            "services.stock": {"framework": "python-fastapi", "ingress": "internal", "calls": ["audit"]},
+            "services.audit": {"framework": "python-fastapi", "ingress": "internal", "calls": ["stock"]},
+        },
+        "services: audit, stock: internal, so nobody could reach it",
+    ),
+    "too many": (
+        {f"services.s{number}": {"framework": "python-fastapi"} for number in range(20)},
+        "services: there are 21: use 20 at most",
+    ),
     "taken name": (
         {"services.slow": {"framework": "python-fastapi"}},
         "services: slow: use 1 to 15 lower-case letters",
@@ -88,8 +98,7 @@ def changed(changes: Changes) -> dict[str, Any]:
 @pytest.mark.parametrize("mistake", WRONG)
 def test_terraform_refuses_it_in_one_error(planner: Terraform, tmp_path: Path, mistake: str) -> None:
     changes, reason = WRONG[mistake]
-    variables = {**planner.variables, **written(changed(changes), tmp_path)}
-    result = replace(planner, variables=variables).run("plan", "-input=false", "-lock=false")
+    result = planner.having(**written(changed(changes), tmp_path)).run("plan", "-input=false", "-lock=false")
     assert result.code == 1
     assert result.text.count("Error:") == 1, result.text
     assert f"topology.yaml: {reason}" in result.text or reason in result.text, result.text
@@ -106,11 +115,11 @@ def test_the_checker_refuses_it_too(rendered: Path, tmp_path: Path, mistake: str
 
 @pytest.mark.slow
 def test_what_is_right_is_refused_by_neither(rendered: Path, tmp_path: Path, planner: Terraform) -> None:
-    variables = {**planner.variables, **written(changed({"services.api.secrets": {"KEY": "key:3"}}), tmp_path)}
+    variables = written(changed({"services.api.secrets": {"KEY": "key:3"}}), tmp_path)
     shutil.copy(rendered / "topology.schema.json", tmp_path)
     shutil.copytree(rendered / "collector", tmp_path / "collector")
     assert topology.load(tmp_path).services["api"].secrets == {"KEY": "key:3"}
-    replace(planner, variables=variables).must("plan", "-input=false", "-lock=false")
+    planner.having(**variables).must("plan", "-input=false", "-lock=false")
 
 
 VARIABLES = [
@@ -138,8 +147,7 @@ VARIABLES = [
 def test_a_wrong_variable_is_refused_in_words(
     planner: Terraform, tmp_path: Path, name: str, value: str, reason: str
 ) -> None:
-    variables = {**planner.variables, **Case().written(tmp_path), name: value}
-    result = replace(planner, variables=variables).run("plan", "-input=false", "-lock=false")
+    result = planner.having(**{**Case().written(tmp_path), name: value}).run("plan", "-input=false", "-lock=false")
     assert result.code == 1
     assert result.text.count("Error:") == 1, result.text
     assert reason in " ".join(result.text.split())
@@ -148,11 +156,11 @@ def test_a_wrong_variable_is_refused_in_words(
 @pytest.mark.slow
 @pytest.mark.parametrize("image", ["0.156.1", "0.156.10", "0.157.0", "1.0.0"])
 def test_newer_collectors_are_allowed(planner: Terraform, tmp_path: Path, image: str) -> None:
-    variables = {**planner.variables, **Case().written(tmp_path), "collector_image": f"mirror/otelcol-google:{image}"}
-    replace(planner, variables=variables).must("plan", "-input=false", "-lock=false")
+    copy = planner.having(**Case().written(tmp_path), collector_image=f"mirror/otelcol-google:{image}")
+    copy.must("plan", "-input=false", "-lock=false")
 
 
 @pytest.mark.slow
 def test_digests_are_accepted_everywhere(planner: Terraform, tmp_path: Path) -> None:
-    variables = {**planner.variables, **Case().written(tmp_path), "collector_image": f"mirror/otelcol@{DIGEST}"}
-    replace(planner, variables=variables).must("plan", "-input=false", "-lock=false")
+    copy = planner.having(**Case().written(tmp_path), collector_image=f"mirror/otelcol@{DIGEST}")
+    copy.must("plan", "-input=false", "-lock=false")

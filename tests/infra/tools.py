@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -136,6 +136,10 @@ class Terraform:
             "TF_CLI_ARGS": "-no-color",
             **{f"TF_VAR_{name}": value for name, value in self.variables.items()},
         }
+
+    def having(self, **variables: str) -> Terraform:
+        """Return the same with `variables` on top."""
+        return replace(self, variables={**self.variables, **variables})
 
     def run(self, *arguments: str | Path) -> Result:
         ended = subprocess.run(

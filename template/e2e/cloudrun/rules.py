@@ -95,7 +95,8 @@ INGRESS: Final = Rule(
     "https://cloud.google.com/run/docs/securing/ingress",
 )
 ID_TOKEN: Final = Rule(
-    "a private service answers a request without a valid ID token, its own URL the audience, with 401",
+    "a private service answers a request without a valid ID token, its own URL the audience, with 401; where there is"
+    " no token at all, reports of Cloud Run say 403",
     f"{_TROUBLE}#unauthorized-client",
 )
 INVOKER: Final = Rule(

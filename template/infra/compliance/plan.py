@@ -82,6 +82,13 @@ def collectors(service: Resource) -> list[Resource]:
     return [container for container in first(service["template"])["containers"] if container["name"] == "collector"]
 
 
+def sidecars() -> Iterator[tuple[str, Resource, Resource]]:
+    """Yield every collector: the service's name, the container that serves its requests, the collector."""
+    for name, service, app in applications():
+        for collector in collectors(service):
+            yield name, app, collector
+
+
 def plain(container: Resource) -> dict[str, str | None]:
     """Return the variables that do not come from secrets; None for values that only the apply will know."""
     return {entry["name"]: entry.get("value") for entry in container.get("env") or [] if not entry.get("value_source")}

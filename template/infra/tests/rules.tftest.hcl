@@ -189,6 +189,49 @@ run "an_internal_service_that_nobody_calls" {
   expect_failures = [output.topology]
 }
 
+run "internal_services_that_call_only_each_other" {
+  command = plan
+  module { source = "./modules/topology" }
+  variables {
+    topology = { project = "shop", region = "us-east4", services = {
+      api   = { framework = "go-nethttp" }
+      audit = { framework = "go-nethttp", ingress = "internal", calls = ["stock"] }
+      stock = { framework = "go-nethttp", ingress = "internal", calls = ["audit"] }
+    } }
+  }
+  expect_failures = [output.topology]
+}
+
+run "as_many_services_as_are_allowed_each_reached_by_the_one_before" {
+  command = plan
+  module { source = "./modules/topology" }
+  variables {
+    topology = { project = "shop", region = "us-east4", services = merge(
+      { api = { framework = "go-nethttp", calls = ["s1"] } },
+      { for number in range(1, 20) : "s${number}" => {
+        framework = "go-nethttp", ingress = "internal", calls = number < 19 ? ["s${number + 1}"] : []
+      } },
+    ) }
+  }
+
+  assert {
+    condition     = length(output.topology.services) == 20
+    error_message = "there are ${length(output.topology.services)} services"
+  }
+}
+
+run "one_service_too_many" {
+  command = plan
+  module { source = "./modules/topology" }
+  variables {
+    topology = { project = "shop", region = "us-east4", services = merge(
+      { api = { framework = "go-nethttp" } },
+      { for number in range(1, 21) : "s${number}" => { framework = "go-nethttp" } },
+    ) }
+  }
+  expect_failures = [output.topology]
+}
+
 run "a_variable_of_the_platform" {
   command = plan
   module { source = "./modules/topology" }

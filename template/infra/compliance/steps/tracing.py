@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from radish import then
 
-from plan import applications, collectors, fail, first, plain, secrets, topology
+from plan import applications, collectors, fail, first, plain, secrets, sidecars, topology
 
 GOOGLE = "https://telemetry.googleapis.com"
 COLLECTOR = {"http/protobuf": "http://localhost:4318", "grpc": "http://localhost:4317"}
@@ -103,7 +103,8 @@ def flushes(step: Any) -> None:
 
 @then("under request billing the collector neither batches nor queues")
 def synchronous(step: Any) -> None:
-    for name, config in configurations():
+    for name, _, collector in sidecars():
+        config = configuration(collector)
         pipeline = config["service"]["pipelines"]["traces"]
         waits = [processor for processor in pipeline["processors"] if processor.partition("/")[0] == "batch"]
         for exporter in pipeline["exporters"]:
@@ -126,67 +127,56 @@ def trusts(step: Any) -> None:
 
 @then("every service waits for its collector")
 def waits(step: Any) -> None:
-    for name, service, app in applications():
-        for collector in collectors(service):
-            if collector["name"] not in (app.get("depends_on") or []):
-                fail(step, f"{name} does not wait for {collector['name']}")
+    for name, app, collector in sidecars():
+        if collector["name"] not in (app.get("depends_on") or []):
+            fail(step, f"{name} does not wait for {collector['name']}")
 
 
 @then("every collector starts with the configuration that it carries")
 def collector_start(step: Any) -> None:
-    for name, service, _ in applications():
-        for collector in collectors(service):
-            if collector.get("args") != ["--config=env:OTEL_CONFIG"] or not plain(collector).get("OTEL_CONFIG"):
-                fail(step, f"{name}: its collector starts with {collector.get('args')}")
+    for name, _, collector in sidecars():
+        if collector.get("args") != ["--config=env:OTEL_CONFIG"] or not plain(collector).get("OTEL_CONFIG"):
+            fail(step, f"{name}: its collector starts with {collector.get('args')}")
 
 
 @then("every collector is probed where its configuration answers")
 def collector_probe(step: Any) -> None:
-    for name, service, _ in applications():
-        for collector in collectors(service):
-            endpoint = resolved(configuration(collector), collector)["extensions"]["health_check"]["endpoint"]
-            found = first(first(collector["startup_probe"]).get("http_get"))
-            if found.get("path") != "/" or str(found.get("port")) != endpoint.rpartition(":")[2]:
-                fail(step, f"{name}: its collector is probed at {found}, and answers at {endpoint}")
-            version = re.search(r":(\d+)\.(\d+)\.(\d+)$", collector["image"])
-            if version and tuple(map(int, version.groups())) < OLDEST_COLLECTOR:
-                fail(step, f"{name}: {collector['image']} is older than its configuration")
+    for name, _, collector in sidecars():
+        endpoint = resolved(configuration(collector), collector)["extensions"]["health_check"]["endpoint"]
+        found = first(first(collector["startup_probe"]).get("http_get"))
+        if found.get("path") != "/" or str(found.get("port")) != endpoint.rpartition(":")[2]:
+            fail(step, f"{name}: its collector is probed at {found}, and answers at {endpoint}")
+        version = re.search(r":(\d+)\.(\d+)\.(\d+)$", collector["image"])
+        if version and tuple(map(int, version.groups())) < OLDEST_COLLECTOR:
+            fail(step, f"{name}: {collector['image']} is older than its configuration")
 
 
 @then("every collector listens on localhost only, and knows the project")
 def collector_listens(step: Any) -> None:
-    for name, service, app in applications():
-        for collector in collectors(service):
-            config = resolved(configuration(collector), collector)
-            for protocol, settings in config["receivers"]["otlp"]["protocols"].items():
-                if settings["endpoint"].rpartition(":")[0] != "localhost":
-                    fail(step, f"{name}: its collector takes {protocol} at {settings['endpoint']}")
-            project = plain(collector).get("GOOGLE_CLOUD_PROJECT")
-            if not project or f"gcp.project_id={project}," not in (plain(app).get("OTEL_RESOURCE_ATTRIBUTES") or ""):
-                fail(step, f"{name}: its collector's project is {project}")
+    for name, app, collector in sidecars():
+        config = resolved(configuration(collector), collector)
+        for protocol, settings in config["receivers"]["otlp"]["protocols"].items():
+            if settings["endpoint"].rpartition(":")[0] != "localhost":
+                fail(step, f"{name}: its collector takes {protocol} at {settings['endpoint']}")
+        project = plain(collector).get("GOOGLE_CLOUD_PROJECT")
+        if not project or f"gcp.project_id={project}," not in (plain(app).get("OTEL_RESOURCE_ATTRIBUTES") or ""):
+            fail(step, f"{name}: its collector's project is {project}")
 
 
 @then("no collector accepts more spans than its memory holds")
 def collector_memory(step: Any) -> None:
-    for name, service, _ in applications():
-        for collector in collectors(service):
-            config = resolved(configuration(collector), collector)
-            limit = first(collector["resources"])["limits"]["memory"]
-            accepted = int(config["processors"]["memory_limiter"]["limit_mib"])
-            if accepted * 4 > int(limit.removesuffix("Mi")) * 3:
-                fail(step, f"{name}: its collector accepts spans up to {accepted} MiB of {limit}")
+    for name, _, collector in sidecars():
+        config = resolved(configuration(collector), collector)
+        limit = first(collector["resources"])["limits"]["memory"]
+        accepted = int(config["processors"]["memory_limiter"]["limit_mib"])
+        if accepted * 4 > int(limit.removesuffix("Mi")) * 3:
+            fail(step, f"{name}: its collector accepts spans up to {accepted} MiB of {limit}")
 
 
 def configuration(collector: dict[str, Any]) -> dict[str, Any]:
     """Return the collector's configuration, with its variables as they stand."""
     config: dict[str, Any] = yaml.safe_load(plain(collector)["OTEL_CONFIG"] or "")
     return config
-
-
-def configurations() -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (name, configuration(collector)) for name, service, _ in applications() for collector in collectors(service)
-    ]
 
 
 def resolved(value: Any, collector: dict[str, Any]) -> Any:

@@ -41,8 +41,15 @@ locals {
     if !can(regex(local.name, name)) || length("${var.topology.project}-${name}") > 30 || contains(["database", "db", "slow", "upstream"], name)
   ]
 
-  called    = toset(flatten([for service in local.services : service.calls]))
-  unreached = [for name, service in local.services : name if service.ingress == "internal" && !contains(local.called, name)]
+  # Whom a service leads to by up to 1, 2, 4, … calls. More than 19 are never needed: there are 20 services at most.
+  leads_1   = { for name, service in local.services : name => concat([name], [for callee in service.calls : callee if contains(local.names, callee)]) }
+  leads_2   = { for name, to in local.leads_1 : name => distinct(flatten([for callee in to : local.leads_1[callee]])) }
+  leads_4   = { for name, to in local.leads_2 : name => distinct(flatten([for callee in to : local.leads_2[callee]])) }
+  leads_8   = { for name, to in local.leads_4 : name => distinct(flatten([for callee in to : local.leads_4[callee]])) }
+  leads_16  = { for name, to in local.leads_8 : name => distinct(flatten([for callee in to : local.leads_8[callee]])) }
+  leads_32  = { for name, to in local.leads_16 : name => distinct(flatten([for callee in to : local.leads_16[callee]])) }
+  reached   = flatten([for name, service in local.services : local.leads_32[name] if service.ingress != "internal"])
+  unreached = setsubtract(local.names, local.reached)
 
   bad_variables = flatten([for name, service in local.services : [
     for key in concat(keys(service.env), keys(service.secrets)) : "services.${name}: ${key}"

@@ -35,6 +35,10 @@ output "topology" {
     error_message = "topology.yaml: services.api is missing: add the entry service, which is always called api."
   }
   precondition {
+    condition     = length(var.topology.services) <= local.properties.services.maxProperties
+    error_message = "topology.yaml: services: there are ${length(var.topology.services)}: use ${local.properties.services.maxProperties} at most."
+  }
+  precondition {
     condition     = length(local.bad_names) == 0
     error_message = "topology.yaml: services: ${join(", ", local.bad_names)}: use 1 to 15 lower-case letters, digits and dashes, a letter first, none of database, db, slow, upstream; PROJECT-SERVICE has at most 30."
   }
