@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fetches import fetch_blocking, fetch_on_a_loop
+from hypothesis import settings
 from recorder import Recorder
 from servers import Callee, MetadataServer
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fetches import Fetch
+
+# A case that is slow once is no mistake: machines that test are busy.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 _recorder = Recorder()
 
