@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tracerun.otlp import Export
 
 _log = logging.getLogger(__name__)
+once_per_minute(__name__)
 
 
 class ExportThread:
@@ -32,7 +33,6 @@ class ExportThread:
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
-        once_per_minute(__name__)
 
     def start(self) -> None:
         """Start the thread, so that the import of the exporter does not wait for the first span."""

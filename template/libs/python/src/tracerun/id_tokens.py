@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from tracerun.quiet import OncePerMinute
+from tracerun.quiet import once_per_minute
 from tracerun.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ RENEWALS_A_SECOND: Final = 1.0
 """Refused tokens that are renewed: an app may answer 401 for reasons of its own."""
 
 _log = logging.getLogger(__name__)
-_log.addFilter(OncePerMinute())
+once_per_minute(__name__)
 
 
 @dataclass(frozen=True, slots=True)

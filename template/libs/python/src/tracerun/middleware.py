@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import context
 
 from tracerun.caller_limits import until_answer
-from tracerun.quiet import OncePerMinute
+from tracerun.quiet import once_per_minute
 from tracerun.request_log import RequestLog
 from tracerun.response_progress import ResponseProgress
 from tracerun.settings import HEALTH_PATH
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _NORMAL_CLOSE = frozenset({1000, 1001})
 
 _log = logging.getLogger(__name__)
-_log.addFilter(OncePerMinute())
+once_per_minute(__name__)
 
 
 class TraceMiddleware:

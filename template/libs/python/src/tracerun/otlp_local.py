@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tracerun.otlp import Export
 
 _log = logging.getLogger(__name__)
+once_per_minute(__name__)
 
 _DEFAULT: Final = "http://localhost:4318"
 _PATH: Final = "/v1/traces"
@@ -44,7 +45,6 @@ def otlp_local() -> Export | None:
     plain = parts.scheme == "http" and parts.hostname in _HOSTS and parts.username is None
     if not plain or parts.hostname is None or variable("COMPRESSION") not in {"", "none"}:
         return None
-    once_per_minute(__name__)
     post = _Post(parts.hostname, port, urlunsplit(("", "", parts.path or "/", parts.query, "")))
     official: Export | None = None
 
