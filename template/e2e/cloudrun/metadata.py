@@ -97,7 +97,7 @@ class _Server(WebServer):
             "/instance/zone": f"projects/{_PROJECT_NUMBER}/zones/{region}-1",
             "/instance/id": secrets.token_hex(48),
         }
-        account = f"{_BASE}/instance/service-accounts/{{account}}"
+        account = _BASE + "/instance/service-accounts/{account}"
         super().__init__(
             [
                 web.get("/", _guarded(_text(""))),
