@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from cloudrun.ports import free_port
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
 
 class WebServer:
-    """Serves `routes` on 127.0.0.1, on a free port that it keeps over `stop` and `resume`."""
+    """Serves `routes` on 127.0.0.1, on a port that stays its own over `stop` and `resume`."""
 
     def __init__(
         self, routes: Sequence[web.RouteDef], *, client_max_size: int = 1 << 20, tls: ssl.SSLContext | None = None
@@ -21,7 +23,7 @@ class WebServer:
         self._app.add_routes(routes)
         self._tls = tls
         self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._port = free_port()
 
     @property
     def url(self) -> str:
@@ -33,7 +35,6 @@ class WebServer:
         self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
-        self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Stop listening and close all connections."""
