@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
@@ -146,6 +147,22 @@ def test_one_server_span_named_by_its_route_delivered_with_the_response(
         "http.response.status_code": response.status_code,
     }
     assert "secret" not in str([span.to_json() for span in recorder.spans])
+
+
+def test_the_access_line_is_about_the_request_as_it_came_and_has_no_secrets(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def rewrites(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope["path"] = "/nothing"
+        await app(scope, receive, send)
+
+    caplog.set_level(logging.INFO, "tracerun.access")
+    with TestClient(telemetry.traced(rewrites)) as client:
+        client.get("/items/7?token=secret")
+    (record,) = [record for record in caplog.records if record.name == "tracerun.access"]
+    assert record.getMessage() == "GET /items/7 204"
+    assert "secret" not in repr(vars(record))
 
 
 def test_spans_of_sync_handlers_and_streams_are_children_and_delivered_too(

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from incoming import asgi_scope, header_lists, header_values
 from opentelemetry import baggage
 from opentelemetry.trace import set_span_in_context
 from recorder import Recorder
 from vectors import vectors
 
-from tracerun import trace_ids as ids
 from tracerun.caller_limits import limits_in
 from tracerun.propagation import READ_HEADERS, TracePropagator, incoming_in, raw_headers
 from tracerun.settings import Settings
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3]")
-
-
-def asgi_scope(headers: Mapping[str, Any]) -> dict[str, Any]:
-    raw = [
-        (name.encode(), value.encode("latin-1"))
-        for name, values in headers.items()
-        for value in ([values] if isinstance(values, str) else values)
-    ]
-    return {"type": "http", "method": "GET", "path": "/", "http_version": "1.1", "headers": raw}
 
 
 def server_span(case: dict[str, Any], ratio: float, *, keep_errors: bool = True) -> ReadableSpan | None:
@@ -47,7 +38,8 @@ def server_span(case: dict[str, Any], ratio: float, *, keep_errors: bool = True)
     telemetry = build(settings, lambda: recorder)
     assert telemetry.spans is not None
     assert telemetry.flush is not None
-    telemetry.spans.start(asgi_scope(case["headers"])).end()
+    scope = asgi_scope(case["headers"])
+    telemetry.spans.end(telemetry.spans.start(scope)[0], scope)
     telemetry.flush.force_flush()
     return recorder.spans[0] if recorder.spans else None
 
@@ -107,19 +99,10 @@ def test_baggage_is_taken_from_trusted_callers_only() -> None:
         assert baggage.get_all(context) == ({"tenant": "blue"} if trust else {})
 
 
-trace_ids = st.sampled_from(["4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32, "f" * 32, "4BF9" * 8, "a" * 31, "a" * 33])
-span_ids = st.sampled_from(["00f067aa0ba902b7", "0" * 16, "f" * 16, "a" * 15, ""])
-numbers = st.integers(0, 10**30).map(str) | st.integers(0, 9).map(str)
-values = st.one_of(
-    st.text(st.characters(max_codepoint=0xFF), max_size=50),
-    st.builds("{}-{}-{}-{}".format, st.sampled_from(["00", "01", "ff", "0"]), trace_ids, span_ids, numbers),
-    st.builds("00-{}-{}-{:02x}".format, trace_ids, span_ids, st.integers(0, 255)),
-    st.builds("{}/{};o={}".format, trace_ids, numbers, numbers),
-    st.just("0" * 100_000),
+@given(
+    st.dictionaries(st.sampled_from(sorted(READ_HEADERS)), st.lists(header_values, min_size=1, max_size=3)),
+    st.booleans(),
 )
-
-
-@given(st.dictionaries(st.sampled_from(sorted(READ_HEADERS)), st.lists(values, min_size=1, max_size=3)), st.booleans())
 def test_no_header_raises_or_leads_to_a_malformed_one(headers: dict[str, list[str]], trust: bool) -> None:
     propagator = TracePropagator(trust_callers=trust, google_backend=True)
     context = propagator.extract(headers, getter=raw_headers)
@@ -127,32 +110,6 @@ def test_no_header_raises_or_leads_to_a_malformed_one(headers: dict[str, list[st
     propagator.inject(sent, context)
     for name in ("traceparent", "original-traceparent"):
         assert name not in sent or TRACEPARENT.fullmatch(sent[name])
-
-
-well_formed = st.builds(
-    "00-{}-{}-{:02x}".format,
-    st.sampled_from(["4b" * 16, "a" * 32]),
-    st.sampled_from(["00f067aa0ba902b7", "f" * 16]),
-    st.integers(0, 255),
-)
-plain = st.fixed_dictionaries(
-    {"traceparent": st.tuples(well_formed)},
-    optional={"original-traceparent": st.tuples(well_formed), "x-request-attempt": st.tuples(numbers)},
-)
-mixed = st.fixed_dictionaries(
-    {"traceparent": st.tuples(well_formed)},
-    optional={
-        "original-traceparent": st.tuples(well_formed | values),
-        "x-cloud-trace-context": st.tuples(values),
-        "tracestate": st.tuples(values | st.just("vendor=value")),
-        "baggage": st.tuples(values | st.just("tenant=blue")),
-        "x-request-timeout-ms": st.tuples(values | numbers),
-        "x-request-attempt": st.tuples(values | numbers),
-        "accept": st.tuples(values),
-    },
-)
-wild = st.dictionaries(st.sampled_from(sorted(READ_HEADERS)), st.lists(values | well_formed, min_size=1, max_size=2))
-header_lists = plain | mixed | wild
 
 
 @given(header_lists, st.booleans(), st.booleans())
@@ -169,28 +126,3 @@ def test_plain_headers_mean_what_the_official_propagators_say(
     limits, official_limits = limits_in(context), limits_in(expected)
     assert limits.attempt == official_limits.attempt
     assert (limits.deadline is None) is (official_limits.deadline is None)
-
-
-@given(header_lists, st.booleans())
-def test_a_dropped_span_has_the_ids_that_the_sdk_would_give_it(
-    headers: Mapping[str, Sequence[str]], trust: bool
-) -> None:
-    telemetry = build(Settings(ratio=0, keep_errors=False, keep_slower_than=0, trust_callers=trust), Recorder)
-    assert telemetry.spans is not None
-    assert telemetry.provider is not None
-    scope = asgi_scope(headers)
-    incoming, context = telemetry.propagator.read(scope["headers"])
-    if incoming is None:
-        return
-    adopted = ids.adopt(incoming)
-    span = telemetry.provider.get_tracer("test").start_span("GET", incoming.put_into(context))
-    ids.release(adopted)
-    official = span.get_span_context()
-    ours = telemetry.spans.start(scope).span.get_span_context()
-    assert ours.span_id != official.span_id
-    assert (ours.trace_id, ours.trace_flags, ours.is_remote, ours.trace_state.to_header()) == (
-        official.trace_id,
-        official.trace_flags,
-        official.is_remote,
-        official.trace_state.to_header(),
-    )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import NonRecordingSpan
 
-from tracerun.trace_ids import PlatformIdGenerator
+from tracerun import trace_ids
 
 if TYPE_CHECKING:
-    from tracerun.propagation import Incoming
+    from opentelemetry.trace import SpanContext
 
-_RANDOM: Final = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
-_NO_FLAGS: Final = TraceFlags(TraceFlags.DEFAULT)
-_generator: Final = PlatformIdGenerator()
+    from tracerun.propagation import Incoming
 
 
 class DroppedSpan(NonRecordingSpan):
@@ -26,15 +24,7 @@ class DroppedSpan(NonRecordingSpan):
     def get_span_context(self) -> SpanContext:
         """Return the ids, which are not sampled."""
         if self._made is None:
-            incoming, parent = self._incoming, self._incoming.parent
-            random = incoming.random if parent is None else parent.trace_flags.random_trace_id
-            self._made = SpanContext(
-                incoming.trace_id,
-                _generator.generate_span_id(),
-                is_remote=False,
-                trace_flags=_RANDOM if random else _NO_FLAGS,
-                trace_state=incoming.trace_state,
-            )
+            self._made = trace_ids.for_request(self._incoming, sampled=False)
         return self._made
 
     def __repr__(self) -> str:

@@ -190,11 +190,12 @@ class FlushProcessor(SpanProcessor):
         """
         if asyncio.get_running_loop() is not self._loop:  # another server has taken over in this process
             return False
-        self._active = max(self._active - 1, 0)
+        if self._active:
+            self._active -= 1
         if self._draining:
             self._release()
             return False
-        if not self._is_idle() or not self._pending():
+        if self._active or not (self._is_idle() and self._pending()):
             return False
         if hold and self._on_idle:
             return True

@@ -21,6 +21,7 @@ from tracerun.token_bucket import TokenBucket
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
+    from opentelemetry.trace import SpanContext
 
     from tracerun.flush import FlushProcessor
 
@@ -67,11 +68,14 @@ class KeepProcessor(SpanProcessor):
         """Join the span to its local trace."""
         self._flush.on_start(span, parent_context)
         context = span.context
-        if context.trace_flags.sampled or len(self._open) >= MAX_OPEN:
-            return
-        parent = get_current_span(parent_context).get_span_context()
-        held = self._open.get(parent.span_id) if parent.is_valid else None
-        self._open[context.span_id] = _Held(context.span_id) if held is None else held
+        if not context.trace_flags.sampled and context.span_id not in self._open:
+            self.join(context.span_id, get_current_span(parent_context).get_span_context())
+
+    def join(self, span_id: int, parent: SpanContext | None) -> None:
+        """Take a span that is recorded and not sampled into the local trace of its parent, or a new one."""
+        if len(self._open) < MAX_OPEN:
+            held = None if parent is None else self._open.get(parent.span_id)
+            self._open[span_id] = _Held(span_id) if held is None else held
 
     def on_end(self, span: ReadableSpan) -> None:
         """Pass the span on, hold it, or decide about its local trace."""

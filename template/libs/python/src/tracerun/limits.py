@@ -5,7 +5,9 @@ The SDK's own limits count characters, and of attribute values only, so a span i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
 
 _Item = TypeVar("_Item", bound="AnyValue")
+
+_log = logging.getLogger(__name__)
 
 NAME_BYTES: Final = 1024
 KEY_BYTES: Final = 512
@@ -35,8 +39,13 @@ _NUMBER_BYTES: Final = 8
 
 
 def sdk_limits() -> SpanLimits:
-    """Return limits for the SDK that bound a span's memory while it is recorded."""
-    return SpanLimits(
+    """Return limits for the SDK that bound a span's memory while it is recorded.
+
+    OpenTelemetry's variables `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT` and `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` set others
+    for the attributes of spans.
+    """
+    limits = partial(
+        SpanLimits,
         max_attributes=SPAN_ATTRIBUTES,
         max_events=EVENTS,
         max_links=LINKS,
@@ -44,6 +53,11 @@ def sdk_limits() -> SpanLimits:
         max_link_attributes=SPAN_ATTRIBUTES,
         max_attribute_length=VALUE_BYTES,
     )
+    try:
+        return limits()
+    except ValueError as error:
+        _log.warning("%s: the Telemetry API's own limit serves", error)
+        return limits(max_span_attributes=SPAN_ATTRIBUTES, max_span_attribute_length=VALUE_BYTES)
 
 
 def within_limits(span: ReadableSpan) -> ReadableSpan:
@@ -83,14 +97,23 @@ def _all_attributes(span: ReadableSpan) -> list[Mapping[str, AnyValue] | None]:
 
 def weight(span: ReadableSpan) -> tuple[int, int]:
     """Return about how much memory `span` takes, in bytes, and how many attributes it brings into an export."""
-    size, count = _FIXED_BYTES + len(span.status.description or ""), 0
-    for attributes in _all_attributes(span):
-        if attributes:
-            plain = as_dict(attributes)
-            count += len(plain)
-            for value in plain.values():
-                size += len(value) if isinstance(value, (str, bytes)) else _ATTRIBUTE_BYTES
-    return size, count
+    description = span.status.description
+    size, count = _weight(span.attributes)
+    parts: list[Event | Link] = [*span.events, *span.links]
+    for part in parts:
+        part_size, part_count = _weight(part.attributes)
+        size, count = size + part_size, count + part_count
+    return _FIXED_BYTES + size + (len(description) if description else 0), count
+
+
+def _weight(attributes: Mapping[str, AnyValue] | None) -> tuple[int, int]:
+    if not attributes:
+        return 0, 0
+    plain = as_dict(attributes)
+    size = 0
+    for value in plain.values():
+        size += len(value) if isinstance(value, (str, bytes)) else _ATTRIBUTE_BYTES
+    return size, len(plain)
 
 
 def as_dict(attributes: Mapping[str, AnyValue]) -> Mapping[str, AnyValue]:

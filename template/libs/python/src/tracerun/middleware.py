@@ -13,23 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context
+from opentelemetry.trace import set_span_in_context
 
+from tracerun import request_log
 from tracerun.caller_limits import until_answer
 from tracerun.quiet import once_per_minute
-from tracerun.request_log import RequestLog
 from tracerun.response_progress import ResponseProgress
 from tracerun.settings import HEALTH_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+
+    from opentelemetry.trace import Span
 
     from tracerun.flush import FlushProcessor
     from tracerun.keep import KeepProcessor
-    from tracerun.server_span import ServerSpan, ServerSpans
+    from tracerun.server_span import ServerSpans
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -66,14 +70,14 @@ class TraceMiddleware:
             return
         self._flush.request_started()
         try:
-            span = self._spans.start(scope)
+            span, caller = self._spans.start(scope)
         except Exception:  # noqa: BLE001 (tracing is never in the way of a request)
             _log.warning("a request is not traced", exc_info=True)
             await self._untraced(scope, receive, send)
             return
-        exchange = _Exchange(self, span, scope, send)
-        send = exchange.send if span.bare else until_answer(exchange.send, span.context)
-        token = context.attach(span.context)
+        exchange = (_Exchange if scope["type"] == "http" else _WebSocket)(self, span, scope, send)
+        send = until_answer(exchange.send, caller) if caller else exchange.send
+        token = context.attach(set_span_in_context(span, caller))
         try:
             await self._app(scope, receive, send)
         except BaseException as error:
@@ -94,10 +98,12 @@ class TraceMiddleware:
 
     def end(self, exchange: _Exchange, error: BaseException | None, *, hold: bool) -> bool:
         """End the span of a request and the request; tell whether its last byte must wait for `deliver`."""
-        span = exchange.span
+        span, scope, status = exchange.span, exchange.scope, exchange.status
         try:
-            error = span.end(exchange.progress.status, error)
-            exchange.log.ended(exchange.progress.status, span.span, error, kept=span.recorded and self._is_kept(span))
+            error = self._spans.end(span, scope, status, error)
+            if request_log.is_wanted(error):
+                log = request_log.RequestLog(exchange.method, exchange.path, scope.get("http_version", "1.1"))
+                log.ended(status, time.monotonic() - exchange.started, span, error, kept=self._is_kept(span))
         finally:
             must_wait = self._flush.request_ended(hold=hold)
         return must_wait
@@ -106,30 +112,29 @@ class TraceMiddleware:
         """Return when the last byte of a request that had to wait may leave."""
         await self._flush.hold()
 
-    def _is_kept(self, span: ServerSpan) -> bool:
+    def _is_kept(self, span: Span) -> bool:
         """Tell, once, whether the local trace that began with `span`, which has ended, is kept."""
-        ids = span.span.get_span_context()
+        ids = span.get_span_context()
         return ids.trace_flags.sampled or (self._keep is not None and self._keep.was_kept(ids.span_id))
 
 
-class _Exchange:
+class _Exchange(ResponseProgress):
     """One request and its response, or one WebSocket."""
 
-    __slots__ = ("_completes", "_middleware", "_send", "_websocket", "complete", "log", "progress", "span")
+    complete = False
 
-    def __init__(self, middleware: TraceMiddleware, span: ServerSpan, scope: Scope, send: Send) -> None:
+    def __init__(self, middleware: TraceMiddleware, span: Span, scope: Scope, send: Send) -> None:
+        super().__init__(scope.get("method", "GET"))
         self.span = span
-        self.complete = False
-        self.log = RequestLog(scope)
-        self.progress = ResponseProgress(scope.get("method", "GET"))
+        self.scope = scope
+        self.path = scope["path"]
+        self.started = time.monotonic()
         self._middleware = middleware
         self._send = send
-        self._websocket = scope["type"] == "websocket"
-        self._completes = self._websocket_completes if self._websocket else self.progress.completes
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass `message` on; the one that completes the response leaves once its spans are delivered."""
-        if not self.complete and self._completes(message):
+        if not self.complete and self.completes(message):
             self.complete = True
             if self._middleware.end(self, None, hold=True):
                 return self._send_delivered(message)
@@ -139,18 +144,6 @@ class _Exchange:
         await self._middleware.deliver()
         await self._send(message)
 
-    def _websocket_completes(self, message: Message) -> bool:
-        kind = message["type"]
-        if kind == "websocket.accept":
-            self.progress.status = HTTPStatus.SWITCHING_PROTOCOLS
-            return False
-        if kind == "websocket.close":
-            self.progress.status = self.progress.status or HTTPStatus.FORBIDDEN
-            return True
-        return kind.startswith("websocket.http.response.") and self.progress.completes(
-            {**message, "type": kind.removeprefix("websocket.")}
-        )
-
     async def broken_off(self, error: BaseException | None = None) -> None:
         """End what the app left without completing it: the client went away, or the app failed.
 
@@ -159,11 +152,27 @@ class _Exchange:
         self.complete = True
         if error is not None and _is_normal_close(error):
             error = None
-        unanswered = not (self._websocket or self.progress.status or isinstance(error, asyncio.CancelledError))
+        is_http = self.scope["type"] == "http"
+        unanswered = is_http and not self.status and not isinstance(error, asyncio.CancelledError)
         if unanswered:
-            self.progress.status = HTTPStatus.INTERNAL_SERVER_ERROR
+            self.status = HTTPStatus.INTERNAL_SERVER_ERROR
         if self._middleware.end(self, error, hold=unanswered):
             await self._middleware.deliver()
+
+
+class _WebSocket(_Exchange):
+    def completes(self, message: Mapping[str, Any]) -> bool:
+        """Tell whether `message` ends the WebSocket, or refuses it."""
+        kind = message["type"]
+        if kind == "websocket.accept":
+            self.status = HTTPStatus.SWITCHING_PROTOCOLS
+            return False
+        if kind == "websocket.close":
+            self.status = self.status or HTTPStatus.FORBIDDEN
+            return True
+        return kind.startswith("websocket.http.response.") and super().completes(
+            {**message, "type": kind.removeprefix("websocket.")}
+        )
 
 
 def _is_normal_close(error: BaseException) -> bool:

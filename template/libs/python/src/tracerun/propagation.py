@@ -62,7 +62,9 @@ _RARE: Final = frozenset({TRACESTATE.encode(), BAGGAGE.encode()})
 _VERSION_0: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 # Sampled (bit 0) and random (bit 1) are all that W3C Trace Context level 2 defines; senders may set others.
-_KNOWN_FLAGS: Final = 0x03
+_SAMPLED: Final = int(TraceFlags.SAMPLED)
+_RANDOM: Final = int(TraceFlags.RANDOM_TRACE_ID)
+_KNOWN_FLAGS: Final = _SAMPLED | _RANDOM
 
 _LONGEST_CLOUD_TRACE: Final = 80
 
@@ -141,20 +143,18 @@ class TracePropagator(TextMapPropagator):
             return None, _NOTHING
         platform = _version_0(found.get(b"traceparent"))
         original = found.get(b"original-traceparent") if self._trust_callers else None
-        copy = _version_0(original)
+        copy = None if original is None else _version_0(original)
         if platform is None or (original is not None and copy is None):
             return self._read_any(headers)
         trace_id, _, flags = platform
         trusted = copy is not None and copy[0] == trace_id
-        ids = copy if trusted else platform if self._google_backend and flags & TraceFlags.SAMPLED else None
+        ids = copy if trusted else platform if self._google_backend and flags & _SAMPLED else None
         parent = None if ids is None else _remote(*ids)
-        return Incoming(trace_id, flags & TraceFlags.RANDOM_TRACE_ID != 0, trusted, None, parent), self._limits(found)
-
-    def _limits(self, found: Mapping[bytes, bytes]) -> Context:
-        if not self._trust_callers or _SET_LIMITS.isdisjoint(found):
-            return _NOTHING
-        carrier = {_READ[name]: [value.decode("latin-1")] for name, value in found.items()}
-        return with_limits(_NOTHING, carrier, raw_headers)
+        context = _NOTHING
+        if self._trust_callers and not _SET_LIMITS.isdisjoint(found):
+            carrier = {_READ[name]: [value.decode("latin-1")] for name, value in found.items()}
+            context = with_limits(context, carrier, raw_headers)
+        return Incoming(trace_id, flags & _RANDOM != 0, trusted, None, parent), context
 
     def _read_any(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Incoming | None, Context]:
         carrier: dict[str, list[str]] = {}

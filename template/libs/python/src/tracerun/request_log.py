@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from tracerun.http_names import type_name
 from tracerun.logs import HTTP_REQUEST, TRACE_SAMPLED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from opentelemetry.trace import Span
 
 _access: Final = logging.getLogger("tracerun.access")
@@ -26,36 +23,35 @@ class RequestLog:
     `tracerun.error` are the loggers.
     """
 
-    __slots__ = ("_path", "_started", "_verb", "_version")
+    def __init__(self, method: str, path: str, version: str) -> None:
+        """Say what the request was: the path has no query, the version is that of HTTP, such as `1.1`."""
+        self._method = method
+        self._path = path
+        self._version = version
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        """`scope` is the ASGI scope of the request."""
-        self._verb = scope.get("method", "GET")
-        self._path = scope["path"]
-        self._version = scope.get("http_version", "1.1")
-        self._started = time.monotonic()
-
-    def ended(self, status: int, span: Span, error: BaseException | None, *, kept: bool) -> None:
+    def ended(self, status: int, seconds: float, span: Span, error: BaseException | None, *, kept: bool) -> None:
         """Log the end of the request; `status` 0 means that there was no response, `kept` is the final decision."""
-        access = _access.isEnabledFor(logging.INFO)
-        if error is None and not access:
-            return
         about = {"span_context": span.get_span_context(), TRACE_SAMPLED: kept}
         if isinstance(error, Exception):
             _errors.error("%s: %s", type_name(error), error, exc_info=error, extra=about)
             _mark(error)
-        if not access:
+        if not _access.isEnabledFor(logging.INFO):
             return
         request: dict[str, Any] = {
-            "requestMethod": self._verb,
+            "requestMethod": self._method,
             "requestUrl": self._path,
             "protocol": f"HTTP/{self._version}",
-            "latency": f"{time.monotonic() - self._started:.6f}s",
+            "latency": f"{seconds:.6f}s",
         }
         if status:
             request["status"] = status
         outcome = str(status) if status else "no response"
-        _access.info("%s %s %s", self._verb, self._path, outcome, extra={HTTP_REQUEST: request, **about})
+        _access.info("%s %s %s", self._method, self._path, outcome, extra={HTTP_REQUEST: request, **about})
+
+
+def is_wanted(error: BaseException | None) -> bool:
+    """Tell whether there is anything to log of a request that has ended, with `error` if that is not None."""
+    return error is not None or _access.isEnabledFor(logging.INFO)
 
 
 class NotTwice(logging.Filter):

@@ -21,14 +21,14 @@ class ResponseProgress:
     headers. https://www.rfc-editor.org/rfc/rfc9112#section-6.3
     """
 
-    __slots__ = ("_headers", "_left", "_method", "_trailers", "status")
+    status = 0
+    """Of the response; 0 until it has begun."""
+    _headers: Iterable[tuple[bytes, bytes]] = ()
+    _left: int | None = None
+    _trailers = False
 
     def __init__(self, method: str) -> None:
-        self._method = method
-        self._headers: Iterable[tuple[bytes, bytes]] = ()
-        self._left: int | None = None
-        self._trailers = False
-        self.status = 0
+        self.method = method
 
     def completes(self, message: Mapping[str, Any]) -> bool:
         """Tell whether the client has its whole response once `message` is sent."""
@@ -47,7 +47,7 @@ class ResponseProgress:
         self.status = message["status"]
         self._trailers = message.get("trailers", False)
         self._headers = message.get("headers", ())
-        if self._method == "HEAD" or self.status in _BODILESS:
+        if self.method == "HEAD" or self.status in _BODILESS:
             return True
         for name, value in self._headers:  # noqa: SIM110 (a generator takes twice the time)
             if value == b"0" and name.lower() == _LENGTH:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import get_current_span
 
+from tracerun import trace_ids
 from tracerun.propagation import incoming_in
 from tracerun.quiet import Tally
 from tracerun.token_bucket import TokenBucket
@@ -56,13 +57,13 @@ class RatioSampler(Sampler):
         self._rest = Decision.RECORD_ONLY if record_rest else Decision.DROP
         self._too_many = Tally(_log, "%d traces were not kept: more than max_traces_per_second")
 
-    def drops(self, incoming: Incoming) -> bool:
-        """Tell whether the span of a request is sure to be dropped, so that none is needed; this takes no token."""
-        if self._rest is Decision.RECORD_ONLY:
-            return False
+    def decide(self, incoming: Incoming) -> Decision:
+        """Return what becomes of the SERVER span of a request; a trace that is kept here takes a token."""
         if incoming.trusted and incoming.parent is not None:
-            return not incoming.parent.trace_flags.sampled
-        return not is_kept(incoming.trace_id, self._threshold)
+            keep = incoming.parent.trace_flags.sampled
+        else:
+            keep = self._keeps(incoming.trace_id)
+        return Decision.RECORD_AND_SAMPLE if keep else self._rest
 
     def should_sample(  # noqa: PLR0913, PLR0917 (the SDK's signature)
         self,
@@ -75,19 +76,27 @@ class RatioSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """Return the decision for a new span; the tracestate is handed on unchanged."""
+        adopted = trace_ids.adopted()
+        if adopted is not None:  # see `decide`
+            return self._result(attributes, adopted.trace_state, keep=adopted.trace_flags.sampled)
         parent = get_current_span(parent_context).get_span_context()
         incoming = incoming_in(parent_context)
         if parent.is_valid and (not parent.is_remote or (incoming is not None and incoming.trusted)):
             keep = parent.trace_flags.sampled
         else:
-            keep = is_kept(trace_id, self._threshold) and self._within_bound()
+            keep = self._keeps(trace_id)
         if parent.is_valid:
             trace_state = parent.trace_state
         elif incoming is not None:
             trace_state = incoming.trace_state
+        return self._result(attributes, trace_state, keep=keep)
+
+    def _result(self, attributes: Attributes, trace_state: TraceState | None, *, keep: bool) -> SamplingResult:
         return SamplingResult(Decision.RECORD_AND_SAMPLE if keep else self._rest, attributes, trace_state)
 
-    def _within_bound(self) -> bool:
+    def _keeps(self, trace_id: int) -> bool:
+        if not is_kept(trace_id, self._threshold):
+            return False
         if self._bucket.take():
             return True
         self._too_many.add(1)

@@ -6,7 +6,7 @@ import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry.sdk.trace.sampling import Decision
 
 from tracerun import trace_ids
 from tracerun.dropped_span import DroppedSpan
@@ -23,42 +23,57 @@ from tracerun.http_names import (
     span_name,
     type_name,
 )
+from tracerun.propagation import Incoming
+from tracerun.request_span import RequestSpan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span
+    from opentelemetry.util.types import AttributeValue
 
+    from tracerun.flush import FlushProcessor
+    from tracerun.keep import KeepProcessor
     from tracerun.propagation import TracePropagator
     from tracerun.sampling import RatioSampler
+    from tracerun.tracer_provider import ServiceTracerProvider
 
 
 class ServerSpans:
-    """Makes the SERVER spans of one service."""
+    """Starts and ends the SERVER spans of one service.
 
-    def __init__(self, tracer: Tracer, propagator: TracePropagator, sampler: RatioSampler) -> None:
-        """`sampler` is the one of `tracer`."""
-        self._tracer = tracer
+    One starts with its request and ends with the status and the route that are known by then.
+    """
+
+    def __init__(
+        self,
+        provider: ServiceTracerProvider,
+        propagator: TracePropagator,
+        sampler: RatioSampler,
+        flush: FlushProcessor,
+        keep: KeepProcessor | None = None,
+    ) -> None:
+        """`sampler`, `flush` and `keep` are those of `provider`."""
+        self._provider = provider
         self._propagator = propagator
         self._sampler = sampler
+        self._keep = keep
+        self._processor = flush if keep is None else keep
 
-    def start(self, scope: Mapping[str, Any]) -> ServerSpan:
-        """Return the span of the HTTP request or WebSocket whose ASGI scope this is."""
+    def start(self, scope: Mapping[str, Any]) -> tuple[Span, Context]:
+        """Return the span of the HTTP request or WebSocket whose ASGI scope this is, and the context around it.
+
+        The context holds what a trusted caller says, its baggage and limits, and is else empty.
+        """
         incoming, context = self._propagator.read(scope["headers"])
         if incoming is None:
-            return ServerSpan(self._recorded(scope, context), context, scope)
-        if self._sampler.drops(incoming):  # what is not recorded needs none of the SDK's work
-            return ServerSpan(DroppedSpan(incoming), context, scope)
-        adopted = trace_ids.adopt(incoming)
-        try:
-            return ServerSpan(self._recorded(scope, incoming.put_into(context)), context, scope)
-        finally:
-            trace_ids.release(adopted)
-
-    def _recorded(self, scope: Mapping[str, Any], parent: Context) -> Span:
+            incoming = Incoming(trace_ids.new_trace_id(), random=True, trusted=False, trace_state=None, parent=None)
+        decision = self._sampler.decide(incoming)
+        if decision is Decision.DROP:
+            return DroppedSpan(incoming), context
         method = known_method(scope.get("method", "GET"))  # a WebSocket opens with a GET
-        attributes = {
+        attributes: dict[str, AttributeValue] = {
             REQUEST_METHOD: method,
             URL_PATH: scope["path"],
             URL_SCHEME: scope.get("scheme", "http"),
@@ -67,44 +82,40 @@ class ServerSpans:
             attributes[NETWORK_PROTOCOL_NAME] = "websocket"
         else:
             attributes[NETWORK_PROTOCOL_VERSION] = scope["http_version"]
-        return self._tracer.start_span(span_name(method), parent, SpanKind.SERVER, attributes)
+        sampled = decision is Decision.RECORD_AND_SAMPLE
+        span = RequestSpan(self._provider, incoming, context, span_name(method), attributes, sampled=sampled)
+        if self._provider.needs_every_start:
+            return span.in_sdk(), context
+        if self._keep is not None and not sampled:
+            self._keep.join(span.get_span_context().span_id, incoming.parent)
+        return span, context
 
-
-class ServerSpan:
-    """Starts with the request and ends with the status and the route that are known by then."""
-
-    __slots__ = ("_scope", "bare", "context", "recorded", "span")
-
-    def __init__(self, span: Span, context: Context, scope: Mapping[str, Any]) -> None:
-        self.span = span
-        self._scope = scope
-        self.context = set_span_in_context(span, context)
-        """The context in which the request is handled: the span is current, baggage is there."""
-        self.bare = not context
-        """Whether no caller that is trusted said anything but who it is: no baggage, no limits."""
-        self.recorded = span.is_recording()
-        """Whether there is anything to keep."""
-
-    def end(self, status: int = 0, error: BaseException | None = None) -> BaseException | None:
-        """End the span; `status` 0 means that no response was sent.
+    def end(
+        self, span: Span, scope: Mapping[str, Any], status: int = 0, error: BaseException | None = None
+    ) -> BaseException | None:
+        """End `span`, which `start` has made for `scope`; `status` 0 means that no response was sent.
 
         Returns the exception that ended the request: `error`, or the one whose handler sends a response of 5xx.
         """
         if error is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             error = _exception_behind_response()
-        if self.recorded and self.span.is_recording():  # the app may have ended it
-            self._end(status, error)
+        if span.is_recording():  # else it is not recorded, or the app has ended it
+            self._end(span, scope, status, error)
         return error
 
-    def _end(self, status: int, error: BaseException | None) -> None:
-        span = self.span
-        known: dict[str, str | int] = {}
-        route = route_template(self._scope)
-        if route:
-            span.update_name(span_name(known_method(self._scope.get("method", "GET")), route))
-            known[ROUTE] = route
+    def _end(self, span: Span, scope: Mapping[str, Any], status: int, error: BaseException | None) -> None:
+        route = route_template(scope)
+        name = span_name(known_method(scope.get("method", "GET")), route) if route else None
+        known: dict[str, AttributeValue] = {ROUTE: route} if route else {}
         if status:
             known[RESPONSE_STATUS_CODE] = status
+        if error is None and status < HTTPStatus.INTERNAL_SERVER_ERROR and isinstance(span, RequestSpan):
+            ended = span.end_untouched(name, known)
+            if ended is not None:
+                self._processor.on_end(ended)
+                return
+        if name:
+            span.update_name(name)
         span.set_attributes(known)
         if error is not None:
             span.record_exception(error)

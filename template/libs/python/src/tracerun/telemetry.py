@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.version import __version__ as opentelemetry_version
 
 from tracerun.flush import FlushProcessor
 from tracerun.instrumentations import load_instrumentations
 from tracerun.keep import KeepProcessor
-from tracerun.limits import sdk_limits
 from tracerun.middleware import TraceMiddleware
 from tracerun.otlp import otlp
 from tracerun.propagation import TracePropagator
 from tracerun.sampling import RatioSampler
 from tracerun.server_span import ServerSpans
 from tracerun.settings import Settings
-from tracerun.trace_ids import PlatformIdGenerator
+from tracerun.tracer_provider import ServiceTracerProvider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +34,7 @@ class Telemetry:
     """The telemetry of this process. With `OTEL_SDK_DISABLED=true` it does nothing at all."""
 
     settings: Settings
-    provider: TracerProvider | None
+    provider: ServiceTracerProvider | None
     propagator: TracePropagator
     flush: FlushProcessor | None = None
     spans: ServerSpans | None = None
@@ -96,15 +94,9 @@ def build(settings: Settings, make_export: Callable[[], Export] | None = None) -
     )
     keep = _keep(settings, flush)
     sampler = RatioSampler(settings.ratio, settings.max_traces_per_second, record_rest=keep is not None)
-    provider = TracerProvider(
-        sampler=sampler,
-        resource=_resource(),
-        shutdown_on_exit=False,
-        id_generator=PlatformIdGenerator(),
-        span_limits=sdk_limits(),
-    )
+    provider = ServiceTracerProvider(sampler, _resource())
     provider.add_span_processor(flush if keep is None else keep)
-    spans = ServerSpans(provider.get_tracer("tracerun"), propagator, sampler)
+    spans = ServerSpans(provider, propagator, sampler, flush, keep)
     return Telemetry(settings, provider, propagator, flush, spans, keep)
 
 
