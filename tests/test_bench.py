@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bench.errors import BenchError
+from tests.bench.plan import Plan
 from tests.bench.run import measure
-from tests.bench.steps import BACK_END_DOWN, SINK, Plan, load
+from tests.bench.steps import BACK_END_DOWN, SINK
 from tests.bench.tools import Cores, Tools
+from tests.bench.under_load import under_load
 from tests.bench.variants import STACKS, UNTRACED, Stack
 
 if TYPE_CHECKING:
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
 
 SHORTEST = Plan(
     rounds=1,
-    seconds=0.2,
+    turns=2,
+    seconds=0.1,
     late=0,
     lone_seconds=0.2,
-    cold_starts=1,
+    cold_starts=3,
     growth_rounds=1,
     growth_seconds=0.2,
     connections=(1, 8),
@@ -55,7 +58,7 @@ def test_a_wrong_count_of_spans_gives_no_figure(stack: Stack, arriving: str) -> 
     sampled = replace(variant, environment={**variant.environment, "OTEL_TRACES_SAMPLER_ARG": ratio})
     with Tools(Cores.of_this_machine()) as tools:
         if arriving == "all":
-            assert load(stack, sampled, SHORTEST, tools)["cpu"] > 0
+            assert [sample["cpu"] > 0 for sample in under_load(stack, sampled, SHORTEST, tools)] == [True, True]
         else:
             with pytest.raises(BenchError, match="SERVER spans arrived"):
-                load(stack, sampled, SHORTEST, tools)
+                list(under_load(stack, sampled, SHORTEST, tools))

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.errors import BenchError
+from tests.bench.plan import FULL, QUICK
 from tests.bench.run import FOLDER, compare, measure
-from tests.bench.steps import FULL, QUICK
 from tests.bench.variants import STACKS
 
 

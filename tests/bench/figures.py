@@ -11,7 +11,7 @@ from tests.bench.variants import UNTRACED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tests.bench.steps import Sample
+    from tests.bench.plan import Sample
 
 
 @dataclass(frozen=True)

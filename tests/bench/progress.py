@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.bench.steps import Sample, Step
+    from tests.bench.plan import Sample
+    from tests.bench.steps import Step
 
 
 def run(steps: Sequence[Step]) -> Iterator[Sample]:

@@ -21,9 +21,10 @@ _MB: Final = 1 << 20
 
 _READING: Final = (
     "Medians over the rounds, with the lowest and highest in brackets. **Ratio**: server CPU for each request, "
-    "untraced ÷ traced, compared with the untraced app just before and after. *Delivered* is the share of requests "
-    "whose SERVER span the back end had in the end. *Lost* is the share that it did not have when the instance was "
-    f"killed while it had no CPU: after each of {SINGLE_REQUESTS} single requests, and after a burst of {BURST}."
+    "untraced ÷ traced; under load both servers are there, and take turns of a fraction of a second. *Delivered* is "
+    "the share of requests whose SERVER span the back end had in the end. *Lost* is the share that it did not have "
+    "when the instance was killed while it had no CPU: "
+    f"after each of {SINGLE_REQUESTS} single requests, and after a burst of {BURST}."
 )
 
 
@@ -96,8 +97,6 @@ def _goals(stack: Stack, samples: Samples) -> list[Sequence[str]]:
 
 
 def _load_row(samples: Samples, variant: str) -> Sequence[str]:
-    requests = sum(sample["requests"] for sample in samples.of("load", variant))
-    delivered = sum(sample["delivered"] for sample in samples.of("load", variant))
     throughput = samples.compared("load", variant, "throughput", lambda untraced, traced: traced / untraced)
     lost = samples.of("loss", variant)
     return (
@@ -106,9 +105,14 @@ def _load_row(samples: Samples, variant: str) -> Sequence[str]:
         samples.figure("load", variant, "cpu").shown(_US, 0),
         throughput.shown(),
         samples.figure("load", variant, "p50").shown(_MS),
-        "" if variant == UNTRACED else f"{delivered / requests:.1%}",
+        "" if variant == UNTRACED else _delivered(samples, variant),
         *(f"{lost[0][key]:.0%}" if lost else "" for key in ("single", "burst")),
     )
+
+
+def _delivered(samples: Samples, variant: str) -> str:
+    taken = samples.of("load", variant)
+    return f"{sum(sample['delivered'] for sample in taken) / sum(sample['requests'] for sample in taken):.1%}"
 
 
 def _lone_row(samples: Samples, variant: str) -> Sequence[str]:

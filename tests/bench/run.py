@@ -25,7 +25,7 @@ from tests.bench.variants import with_library
 from tests.project import REPOSITORY
 
 if TYPE_CHECKING:
-    from tests.bench.steps import Plan
+    from tests.bench.plan import Plan
     from tests.bench.variants import Stack
 
 FOLDER: Final = REPOSITORY / ".bench"

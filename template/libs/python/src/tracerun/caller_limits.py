@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.context import Context, create_key, get_value, set_value
 
@@ -53,8 +52,7 @@ class Deadline:
         self._at = math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class CallerLimits:
+class CallerLimits(NamedTuple):
     """The limits of the request that is being handled."""
 
     deadline: Deadline | None = None

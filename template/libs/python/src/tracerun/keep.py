@@ -9,7 +9,6 @@ answered well keep their own decision.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace import SpanProcessor
@@ -35,17 +34,19 @@ MAX_KEPT_ROOTS: Final = 1024
 _NS_PER_SECOND: Final = 1_000_000_000
 
 
-@dataclass(slots=True)
 class _Held:
     """The spans of one local trace."""
 
-    first: int
-    """Id of the span that started first; its end decides."""
-    spans: list[ReadableSpan] = field(default_factory=list)
-    failed: bool = False
-    missing: int = 0
-    """Spans that were not held for want of room."""
-    kept: bool | None = None
+    __slots__ = ("failed", "first", "kept", "missing", "spans")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        """Id of the span that started first; its end decides."""
+        self.spans: list[ReadableSpan] = []
+        self.failed = False
+        self.missing = 0
+        """Spans that were not held for want of room."""
+        self.kept: bool | None = None
 
 
 class KeepProcessor(SpanProcessor):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,8 +22,7 @@ HEALTH_PATH: Final = "/health"
 """Path of the probes; they are neither traced nor counted as requests."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """The library's settings, each from one environment variable.
 
     A value that cannot be used is reported in one WARNING and replaced by its default, as OpenTelemetry asks:

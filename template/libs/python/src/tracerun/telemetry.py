@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,16 +28,24 @@ if TYPE_CHECKING:
     from tracerun.otlp import Export
 
 
-@dataclass(frozen=True, slots=True)
 class Telemetry:
     """The telemetry of this process. With `OTEL_SDK_DISABLED=true` it does nothing at all."""
 
-    settings: Settings
-    provider: ServiceTracerProvider | None
-    propagator: TracePropagator
-    flush: FlushProcessor | None = None
-    spans: ServerSpans | None = None
-    keep: KeepProcessor | None = None
+    def __init__(  # noqa: PLR0913, PLR0917 (its parts)
+        self,
+        settings: Settings,
+        provider: ServiceTracerProvider | None,
+        propagator: TracePropagator,
+        flush: FlushProcessor | None = None,
+        spans: ServerSpans | None = None,
+        keep: KeepProcessor | None = None,
+    ) -> None:
+        self.settings = settings
+        self.provider = provider
+        self.propagator = propagator
+        self.flush = flush
+        self.spans = spans
+        self.keep = keep
 
     def traced(self, app: ASGIApp) -> ASGIApp:
         """Return `app` with one SERVER span a request; wrap it last, so that this is the outermost middleware."""
