@@ -20,47 +20,39 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
     from opentelemetry.trace import Link, SpanContext
 
-    Scopes = dict[InstrumentationScope | None, list[bytes]]
-
 # Before each part stands the number of its field << 3 | its type: 0 varint, 1 eight bytes, 2 length and bytes, 5 four.
-_times: Final = Struct("<BQBQ").pack
-_time: Final = Struct("<BQ").pack
-_double: Final = Struct("<Bd").pack
-_HERE, _REMOTE = b"\x00\x01\x00\x00", b"\x00\x03\x00\x00"
-"""Flags: whether the parent or the linked span is remote is known, and it is not, or it is."""
-_BITS: Final = 64
+_time, _double = Struct("<BQ").pack, Struct("<Bd").pack
+_HERE, _REMOTE = b"\x00\x01\x00\x00", b"\x00\x03\x00\x00"  # flags of the parent or the linked span
+_LIMIT: Final = 1 << 63
 _SMALL: Final = [bytes((number,)) for number in range(1 << 7)]
 
 
 def encode(spans: Sequence[ReadableSpan]) -> bytes:
     """Return `spans`, each cut to the Telemetry API's limits, as an `ExportTraceServiceRequest`.
 
-    Raises `ValueError` or `TypeError` for an attribute that OTLP cannot say, such as an integer of more than 64 bits:
-    the official encoder logs and drops it.
+    Raises `TypeError` for an attribute that OTLP cannot say, such as an integer of more than 64 bits: the official
+    encoder logs and drops it.
     """
-    resources: dict[Resource, Scopes] = {}
+    resources: dict[Resource, dict[InstrumentationScope | None, list[bytes]]] = {}
     groups: dict[tuple[int, int], list[bytes]] = {}  # by identity: a resource's hash is made from JSON each time
     for span in spans:
         resource, scope = span.resource, span.instrumentation_scope
         group = groups.get((id(resource), id(scope)))
         if group is None:
-            group = resources.setdefault(resource, {}).setdefault(scope, [])
-            groups[id(resource), id(scope)] = group
+            group = groups[id(resource), id(scope)] = resources.setdefault(resource, {}).setdefault(scope, [])
         group.append(_field(b"\x12", _span_within_limits(span)))
     return b"".join(_field(b"\x0a", _resource_spans(*each)) for each in resources.items())
 
 
-def _resource_spans(resource: Resource, scopes: Scopes) -> bytes:
+def _resource_spans(resource: Resource, scopes: dict[InstrumentationScope | None, list[bytes]]) -> bytes:
     parts = [_field(b"\x0a", _attributes(b"\x0a", resource.attributes)), _text(b"\x1a", resource.schema_url)]
     for scope, spans in scopes.items():
-        about = b"\x0a\x00" if scope is None else _scope(scope) + _text(b"\x1a", scope.schema_url)
-        parts.append(_field(b"\x12", b"".join([about, *spans])))
+        about, schema = b"", b""
+        if scope is not None:
+            about = _text(b"\x0a", scope.name) + _text(b"\x12", scope.version) + _attributes(b"\x1a", scope.attributes)
+            schema = _text(b"\x1a", scope.schema_url)
+        parts.append(_field(b"\x12", b"".join([_field(b"\x0a", about), schema, *spans])))
     return b"".join(parts)
-
-
-def _scope(scope: InstrumentationScope) -> bytes:
-    names = _text(b"\x0a", scope.name) + _text(b"\x12", scope.version)
-    return _field(b"\x0a", names + _attributes(b"\x1a", scope.attributes))
 
 
 def _span_within_limits(span: ReadableSpan) -> bytes:
@@ -68,23 +60,23 @@ def _span_within_limits(span: ReadableSpan) -> bytes:
         body = _span(span)
     except UnicodeEncodeError:  # a lone surrogate
         return _span(within_limits(span))
-    if len(body) <= KEY_BYTES:  # the lowest limit: no part of it can exceed its own
-        return body
-    cut = within_limits(span)
-    return body if cut is span else _span(cut)
+    # The lowest limit: no part of a shorter body can exceed its own.
+    return body if len(body) <= KEY_BYTES or (cut := within_limits(span)) is span else _span(cut)
 
 
 def _span(span: ReadableSpan) -> bytes:
     context, parent, status = span.context, span.parent, span.status
     if context is None:
         raise TypeError("a span without a context")
+    state = ",".join(f"{key}={value}" for key, value in context.trace_state.items()) if context.trace_state else None
     parts = [
         _ids(context),
+        _text(b"\x1a", state),
         b"" if parent is None else b"\x22\x08" + parent.span_id.to_bytes(8, "big"),
         b"\x85\x01" + (_REMOTE if parent is not None and parent.is_remote else _HERE),
         _text(b"\x2a", span.name),
         b"\x30" + bytes((span.kind.value + 1,)),
-        _times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
+        _time(0x39, span.start_time or 0) + _time(0x41, span.end_time or 0),
         _attributes(b"\x4a", span.attributes),
         _number(b"\x50", span.dropped_attributes),
         *(_field(b"\x5a", _event(event)) for event in span.events),
@@ -93,8 +85,6 @@ def _span(span: ReadableSpan) -> bytes:
         _number(b"\x70", span.dropped_links),
         _field(b"\x7a", _text(b"\x12", status.description) + _number(b"\x18", status.status_code.value)),
     ]
-    if context.trace_state:
-        parts.append(_text(b"\x1a", ",".join(f"{key}={value}" for key, value in context.trace_state.items())))
     return b"".join(parts)
 
 
@@ -116,12 +106,7 @@ def _attributes(tag: bytes, attributes: Mapping[str, Any] | None) -> bytes:
     if not attributes:
         return b""
     pairs = as_dict(attributes).items()
-    return b"".join([_field(tag, _key(key) + _field(b"\x12", _value(value))) for key, value in pairs])
-
-
-@lru_cache(maxsize=1024)
-def _key(key: str) -> bytes:
-    return _field(b"\x0a", key.encode())
+    return b"".join([_field(tag, _key(b"\x0a", key) + _field(b"\x12", _value(value))) for key, value in pairs])
 
 
 def _value(value: Any) -> bytes:  # noqa: PLR0911 (one for each kind of value)
@@ -131,10 +116,8 @@ def _value(value: Any) -> bytes:  # noqa: PLR0911 (one for each kind of value)
         return b""
     if isinstance(value, bool):
         return b"\x10\x01" if value else b"\x10\x00"
-    if isinstance(value, int):
-        if value.bit_length() >= _BITS and value != -1 << _BITS - 1:
-            raise ValueError(f"{value} has more than 64 bits")
-        return b"\x18" + _varint(value % (1 << _BITS))
+    if isinstance(value, int) and -_LIMIT <= value < _LIMIT:
+        return b"\x18" + _varint(value % (2 * _LIMIT))
     if isinstance(value, float):
         return _double(0x21, value)
     if isinstance(value, bytes):
@@ -144,7 +127,7 @@ def _value(value: Any) -> bytes:  # noqa: PLR0911 (one for each kind of value)
         return _field(b"\x32", b"".join(_field(b"\x0a", key + _field(b"\x12", item)) for key, item in pairs))
     if isinstance(value, Sequence):
         return _field(b"\x2a", b"".join(_field(b"\x0a", _value(item)) for item in value))
-    raise TypeError(f"{type(value)} is no value of an attribute")
+    raise TypeError(f"no value of an attribute: {value!r:.80}")
 
 
 def _text(tag: bytes, text: str | None) -> bytes:
@@ -161,8 +144,7 @@ def _field(tag: bytes, body: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    if number < 1 << 7:
-        return _SMALL[number]
-    if number < 1 << 14:
-        return bytes((number & 127 | 128, number >> 7))
-    return bytes((number & 127 | 128,)) + _varint(number >> 7)
+    return _SMALL[number] if number < 1 << 7 else bytes((number & 127 | 128,)) + _varint(number >> 7)
+
+
+_key: Final = lru_cache(maxsize=1024)(_text)
