@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 SHORTEST = Plan(
     rounds=1,
+    rival_rounds=1,
     turns=2,
     seconds=0.1,
     late=0,
+    lone_rounds=1,
     lone_seconds=0.2,
     cold_starts=3,
     growth_rounds=1,

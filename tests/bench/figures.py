@@ -57,18 +57,16 @@ class Samples:
     def figure(self, section: str, variant: str, key: str, **point: int) -> Figure:
         return Figure.of(sample[key] for sample in self.of(section, variant, **point))
 
-    def compared(
-        self, section: str, variant: str, key: str, how: Callable[[float, float], float], **point: int
-    ) -> Figure:
+    def compared(self, section: str, variant: str, key: str, how: Callable[[float, float], float]) -> Figure:
         """Return `how(untraced, variant)`, each time with what untraced came to just before and after."""
-        untraced = self.of(section, UNTRACED, **point)
+        untraced = self.of(section, UNTRACED)
         return Figure.of(
-            how(_around(untraced, sample["number"], key), sample[key]) for sample in self.of(section, variant, **point)
+            how(_around(untraced, sample["number"], key), sample[key]) for sample in self.of(section, variant)
         )
 
     def ratio(self, section: str, variant: str, **point: int) -> Figure:
         """Return server CPU for each request, untraced ÷ traced."""
-        return self.compared(section, variant, "cpu", lambda untraced, traced: untraced / traced, **point)
+        return self.figure(section, variant, "ratio", **point)
 
     def added(self, section: str, variant: str, key: str) -> Figure:
         """Return by how much `key` is above that of the untraced app."""

@@ -14,12 +14,15 @@ class Plan:
     """How much is measured."""
 
     rounds: int
+    rival_rounds: int
+    """Rounds under load that the rivals are in: they are far off, and slow to deliver."""
     turns: int
     """How often the load goes to and fro between the untraced app and a variant in each round."""
     seconds: float
     """Load on each of them in each turn."""
     late: float
     """Seconds to wait for the last batch of rivals, whose timer is 5 s."""
+    lone_rounds: int
     lone_seconds: float
     cold_starts: int
     growth_rounds: int
@@ -28,5 +31,28 @@ class Plan:
     spans: tuple[int, ...] = (1, 10, 30)
 
 
-FULL: Final = Plan(5, 6, 0.35, 6.0, 1.0, 36, 3, 1.0)
-QUICK: Final = Plan(1, 3, 0.5, 6.0, 0.5, 3, 1, 0.7, (1, 16, 64))
+FULL: Final = Plan(
+    rounds=9,
+    rival_rounds=3,
+    turns=4,
+    seconds=0.3,
+    late=6.0,
+    lone_rounds=5,
+    lone_seconds=1.0,
+    cold_starts=36,
+    growth_rounds=3,
+    growth_seconds=1.0,
+)
+QUICK: Final = Plan(
+    rounds=1,
+    rival_rounds=1,
+    turns=3,
+    seconds=0.5,
+    late=6.0,
+    lone_rounds=1,
+    lone_seconds=0.5,
+    cold_starts=3,
+    growth_rounds=1,
+    growth_seconds=0.7,
+    connections=(1, 16, 64),
+)

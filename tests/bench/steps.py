@@ -44,8 +44,12 @@ def steps(stack: Stack, plan: Plan, tools: Tools, project: Path) -> list[Step]:
     starting = [stack.untraced, stack.variant("on-idle 1.0"), *stack.rivals]
     memory_rounds = min(plan.cold_starts, 3)
     return [
-        *(step for number in _rounds(plan.rounds) for step in load_round(stack, stack.traced, plan, tools, number)),
-        *(step for number in _rounds(plan.rounds) for step in _lone_round(stack, plan, tools, number)),
+        *(
+            step
+            for number in _rounds(plan.rounds)
+            for step in load_round(stack, _loaded(stack, plan, number), plan, tools, number)
+        ),
+        *(step for number in _rounds(plan.lone_rounds) for step in _lone_round(stack, plan, tools, number)),
         *(step for number in _rounds(plan.cold_starts) for step in _cold_round(stack, tools, number)),
         *(
             _step("memory", variant.name, number, 1.2, partial(memory, stack, variant, tools))
@@ -58,6 +62,10 @@ def steps(stack: Stack, plan: Plan, tools: Tools, project: Path) -> list[Step]:
             for variant in [stack.variant("on-idle 1.0"), *stack.rivals]
         ),
     ]
+
+
+def _loaded(stack: Stack, plan: Plan, number: int) -> Sequence[Variant]:
+    return stack.traced if number <= plan.rival_rounds else stack.ours
 
 
 def _rounds(count: int) -> range:
@@ -156,7 +164,10 @@ def memory(stack: Stack, variant: Variant, tools: Tools) -> Sample:
 
 
 def growth(stack: Stack, variants: Sequence[Variant], plan: Plan, tools: Tools) -> Iterator[Sample]:
-    """CPU for each request as connections grow, and as the spans of a request do: at each point all take turns."""
+    """CPU for each request as connections grow, and as the spans of a request do: at each point all take turns.
+
+    `variants` begin with the untraced app.
+    """
     points = [("connections", each, each, "/items/1") for each in plan.connections]
     points += [("spans", each, CONNECTIONS, f"/spans/{each}") for each in plan.spans]
     tools.forget()
@@ -165,10 +176,18 @@ def growth(stack: Stack, variants: Sequence[Variant], plan: Plan, tools: Tools) 
         for server in servers:
             tools.load(server.url(), requests=WARM_UP, connections=CONNECTIONS)
         for what, size, connections, path in points:
+            untraced = None
             for server in servers:
                 server.until_settled(0.1)
                 before = server.cpu()
                 result = tools.load(server.url(path), seconds=plan.growth_seconds, connections=connections)
                 server.until_settled(0.1)
                 cpu = (server.cpu() - before) / result.sent
-                yield {"variant": server.variant.name, what: size, "cpu": cpu, "p50": result.p50}
+                untraced = untraced or cpu
+                yield {
+                    "variant": server.variant.name,
+                    what: size,
+                    "cpu": cpu,
+                    "ratio": untraced / cpu,
+                    "p50": result.p50,
+                }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.errors import BenchError
@@ -33,6 +34,7 @@ _DEVIATIONS: Final = 5
 def under_load(stack: Stack, variant: Variant, plan: Plan, tools: Tools) -> Iterator[Sample]:
     """Yield one sample of the untraced app and one of `variant`, with the late exports that its requests cause.
 
+    `ratio` is the median of the turns, and so is `cpu`.
     Raises `BenchError` where the spans that arrive are not those that must.
     """
     tools.forget()
@@ -40,17 +42,21 @@ def under_load(stack: Stack, variant: Variant, plan: Plan, tools: Tools) -> Iter
         servers = (untraced, traced)
         for server in servers:
             tools.load(server.url(), requests=WARM_UP, connections=CONNECTIONS)
-        before = [server.cpu() for server in servers]
+        used: tuple[list[float], list[float]] = ([], [])
         loads: tuple[list[Load], list[Load]] = ([], [])
         for _ in range(plan.turns):
-            for server, taken in zip(servers, loads, strict=True):
+            for server, before, taken in zip(servers, used, loads, strict=True):
+                before.append(server.cpu())
                 taken.append(tools.load(server.url(), seconds=plan.seconds, connections=CONNECTIONS))
         sent = WARM_UP + sum(load.sent for load in loads[1])
         count = _delivered(variant, sent, plan, tools)
-        cpu = [server.cpu() - used for server, used in zip(servers, before, strict=True)]
-    yield _sample(stack.untraced, cpu[0], loads[0])
+        for server, before in zip(servers, used, strict=True):
+            before.append(server.cpu())  # the exports after a turn are that turn's, the last ones too
+    costs = [_costs(*each) for each in zip(used, loads, strict=True)]
+    yield {**_sample(stack.untraced, costs[0], loads[0]), "ratio": 1.0}
     yield {
-        **_sample(variant, cpu[1], loads[1]),
+        **_sample(variant, costs[1], loads[1]),
+        "ratio": statistics.median(untraced / traced for untraced, traced in zip(*costs, strict=True)),
         "requests": sent,
         "delivered": count.server,
         "spans": count.spans,
@@ -59,12 +65,15 @@ def under_load(stack: Stack, variant: Variant, plan: Plan, tools: Tools) -> Iter
     }
 
 
-def _sample(variant: Variant, cpu: float, loads: list[Load]) -> Sample:
-    sent = sum(load.sent for load in loads)
+def _costs(used: list[float], loads: list[Load]) -> list[float]:
+    return [(after - before) / load.sent for (before, after), load in zip(pairwise(used), loads, strict=True)]
+
+
+def _sample(variant: Variant, costs: list[float], loads: list[Load]) -> Sample:
     return {
         "variant": variant.name,
-        "cpu": cpu / sent,
-        "throughput": sent / sum(load.seconds for load in loads),
+        "cpu": statistics.median(costs),
+        "throughput": sum(load.sent for load in loads) / sum(load.seconds for load in loads),
         "p50": statistics.median(load.p50 for load in loads),
         "p99": statistics.median(load.p99 for load in loads),
     }
