@@ -58,4 +58,13 @@ mixed = st.fixed_dictionaries(
 wild = st.dictionaries(
     st.sampled_from(sorted(READ_HEADERS)), st.lists(header_values | well_formed, min_size=1, max_size=2)
 )
-header_lists = plain | mixed | wild
+# Nearly plain: what a reader that is in a hurry may take for it.
+twice = st.fixed_dictionaries({"traceparent": st.lists(well_formed, min_size=2, max_size=2)})
+altered = st.fixed_dictionaries(
+    {
+        "traceparent": st.tuples(
+            st.one_of(well_formed.map(str.upper), well_formed.map(" {} ".format), well_formed.map("{}-".format))
+        )
+    }
+)
+header_lists = plain | mixed | wild | twice | altered

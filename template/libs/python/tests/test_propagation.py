@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from incoming import asgi_scope, header_lists, header_values
 from opentelemetry import baggage
@@ -112,6 +112,7 @@ def test_no_header_raises_or_leads_to_a_malformed_one(headers: dict[str, list[st
         assert name not in sent or TRACEPARENT.fullmatch(sent[name])
 
 
+@settings(max_examples=500)
 @given(header_lists, st.booleans(), st.booleans())
 def test_plain_headers_mean_what_the_official_propagators_say(
     headers: Mapping[str, Sequence[str]], trust: bool, google: bool

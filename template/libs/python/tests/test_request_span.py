@@ -4,7 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from incoming import asgi_scope, header_lists
 from opentelemetry import trace
@@ -90,6 +90,7 @@ routes = st.sampled_from([{}, {"route": type("Route", (), {"path_format": "/item
 paths = st.builds(lambda path: {"path": path}, st.text(max_size=20) | st.just("/" + "x" * NAME_BYTES))
 
 
+@settings(max_examples=500)
 @given(header_lists, st.tuples(kinds, methods, routes, paths), st.sampled_from([0, 101, 200, 404]), st.booleans())
 def test_a_span_that_nobody_touches_ends_as_the_sdks_would(
     headers: Mapping[str, Sequence[str]], parts: Sequence[dict[str, Any]], status: int, trust: bool
@@ -108,6 +109,7 @@ def test_a_span_that_nobody_touches_ends_as_the_sdks_would(
         assert incoming is None or (span.context and span.context.trace_id) == incoming.trace_id
 
 
+@settings(max_examples=500)
 @given(header_lists, st.booleans(), st.booleans())
 def test_ids_are_those_that_a_plain_sdk_takes_from_the_parent(
     headers: Mapping[str, Sequence[str]], trust: bool, sampled: bool

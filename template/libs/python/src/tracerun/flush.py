@@ -147,12 +147,15 @@ class FlushProcessor(SpanProcessor):
         A server finds many requests at once and runs them one after the other: without this each of them but seems to
         be the last one.
         """
-        self._bind()
-        self._arrived += 1
-        self._look_after_arrivals()
+        if self._looking_after_arrivals:
+            self._arrived += 1
+        else:
+            self._bind()
+            self._arrived += 1
+            self._look_after_arrivals()
 
     def _look_after_arrivals(self) -> None:
-        if not self._looking_after_arrivals and self._loop is not None:
+        if self._loop is not None:
             self._looking_after_arrivals = True
             self._loop.call_soon(self._loop.call_soon, self._write_off, self._arrived)
 

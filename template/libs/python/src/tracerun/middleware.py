@@ -124,7 +124,7 @@ class _Exchange(ResponseProgress):
     complete = False
 
     def __init__(self, middleware: TraceMiddleware, span: Span, scope: Scope, send: Send) -> None:
-        super().__init__(scope.get("method", "GET"))
+        self.method = scope.get("method", "GET")
         self.span = span
         self.scope = scope
         self.path = scope["path"]

@@ -7,7 +7,6 @@ untouched. A service that trusts its callers takes the parent from the copy, if 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -59,7 +58,7 @@ READ_HEADERS: Final = frozenset(
 _READ: Final = {name.encode(): name for name in READ_HEADERS}
 _SET_LIMITS: Final = frozenset({REQUEST_TIMEOUT.encode(), REQUEST_ATTEMPT.encode()})
 _RARE: Final = frozenset({TRACESTATE.encode(), BAGGAGE.encode()})
-_VERSION_0: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_HEX: Final = b"0123456789abcdef"
 
 # Sampled (bit 0) and random (bit 1) are all that W3C Trace Context level 2 defines; senders may set others.
 _SAMPLED: Final = int(TraceFlags.SAMPLED)
@@ -133,14 +132,10 @@ class TracePropagator(TextMapPropagator):
         It is what `extract` finds, which asks OpenTelemetry's propagators; a plain `traceparent`, which is nearly all
         there is, is read without them in a fraction of the time.
         """
-        found: dict[bytes, bytes] = {}
-        for name, value in headers:
-            if name in _READ:
-                if name in found or name in _RARE:
-                    return self._read_any(headers)
-                found[name] = value
-        if not found:
-            return None, _NOTHING
+        headers = headers if isinstance(headers, list) else list(headers)
+        found = dict(headers)
+        if len(found) < len(headers) or not _RARE.isdisjoint(found):
+            return self._read_any(headers)
         platform = _version_0(found.get(b"traceparent"))
         original = found.get(b"original-traceparent") if self._trust_callers else None
         copy = None if original is None else _version_0(original)
@@ -152,7 +147,7 @@ class TracePropagator(TextMapPropagator):
         parent = None if ids is None else _remote(*ids)
         context = _NOTHING
         if self._trust_callers and not _SET_LIMITS.isdisjoint(found):
-            carrier = {_READ[name]: [value.decode("latin-1")] for name, value in found.items()}
+            carrier = {_READ[name]: [found[name].decode("latin-1")] for name in _SET_LIMITS if name in found}
             context = with_limits(context, carrier, raw_headers)
         return Incoming(trace_id, flags & _RANDOM != 0, trusted, None, parent), context
 
@@ -206,11 +201,13 @@ class TracePropagator(TextMapPropagator):
 
 def _version_0(value: bytes | None) -> tuple[int, int, int] | None:
     """Return the ids and the known flags of a well-formed `traceparent` of version 00, None for anything else."""
-    match = None if value is None else _VERSION_0.fullmatch(value)
-    if match is None:
+    if value is None or value.translate(None, _HEX) != b"---":
         return None
-    trace_id, span_id = int(match[1], 16), int(match[2], 16)
-    return (trace_id, span_id, int(match[3], 16) & _KNOWN_FLAGS) if trace_id and span_id else None
+    version, trace, span, flags = value.split(b"-")
+    if version != b"00" or (len(trace), len(span), len(flags)) != (32, 16, 2):
+        return None
+    trace_id, span_id = int(trace, 16), int(span, 16)
+    return (trace_id, span_id, int(flags, 16) & _KNOWN_FLAGS) if trace_id and span_id else None
 
 
 def _remote(trace_id: int, span_id: int, flags: int) -> SpanContext:

@@ -27,7 +27,8 @@ class ResponseProgress:
     _left: int | None = None
     _trailers = False
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str = "GET") -> None:
+        """Take the request's `method`: the answer to a HEAD has no body."""
         self.method = method
 
     def completes(self, message: Mapping[str, Any]) -> bool:
