@@ -27,6 +27,8 @@ WARM_UP: Final = 65 * CONNECTIONS
 """Requests before measuring. A batch processor exports them all but the last few: it takes 512 spans at a time."""
 _EXACT_WAIT: Final = 5.0
 """Seconds after which spans that must be there count as lost."""
+_QUIET: Final = 1.3
+"""Seconds without a further span after which none is on its way: what is queued leaves within one."""
 _DEVIATIONS: Final = 5
 """Standard deviations by which the number of sampled traces may differ from its mean."""
 
@@ -97,10 +99,10 @@ def _delivered(variant: Variant, sent: int, plan: Plan, tools: Tools) -> Count:
 
 
 def _steady(tools: Tools) -> Count:
-    count = tools.count()
-    while True:
+    count, since = tools.count(), time.monotonic()
+    while time.monotonic() - since < _QUIET:
         time.sleep(0.15)
         again = tools.count()
-        if again == count:
-            return count
-        count = again
+        if again != count:
+            count, since = again, time.monotonic()
+    return count
