@@ -1,6 +1,6 @@
 """Measures what tracing costs: `python -m tests.bench [--quick] [--against REF]`.
 
-Writes all samples (run.json), a report and a chart into a new folder of `.bench`.
+Writes all samples (run.json), a report and a chart into a new folder of `.bench`, and prints the report.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def main() -> int:
                 with tempfile.TemporaryDirectory() as folder:
                     sys.stdout.write(compare(stack, plan, chosen.against, Path(folder)))
             else:
-                sys.stdout.write(f"{measure(stack, plan, FOLDER)}\n")
+                report = measure(stack, plan, FOLDER)
+                sys.stdout.write(f"{report.read_text()}\n{report}\n")
     except BenchError as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
