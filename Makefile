@@ -43,7 +43,7 @@ test-report: setup ## print what is lost, and what outages cost, in each way of 
 bench: setup ## what tracing costs, in about 12 minutes: report, chart and samples in .bench
 	@$(BENCH) $(if $(AGAINST),--against $(AGAINST))
 
-bench-quick: setup ## the same in about 3 minutes (AGAINST=REF: only compares the library with that of a commit)
+bench-quick: setup ## a first impression in about 4 minutes (AGAINST=REF: only compares the library with that of a commit)
 	@$(BENCH) --quick $(if $(AGAINST),--against $(AGAINST))
 
 test-images: setup ## build the image of the default service and run it; installs buildah, podman and mmdebstrap by apt
