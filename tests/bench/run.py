@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tests.bench.variants import Stack
 
 FOLDER: Final = REPOSITORY / ".bench"
-_LEAST_ROUNDS: Final = 3
 _LIBRARY: Final = "template/libs/python/src"
 
 
@@ -63,7 +62,7 @@ def compare(stack: Stack, plan: Plan, reference: str, work: Path) -> str:
     subprocess.run(["tar", "-x", "-C", work], input=archived.stdout, check=True)
     pairs = [(with_library(variant, work / _LIBRARY, f"at {reference}"), variant) for variant in stack.ours]
     variants = [each for pair in pairs for each in pair]
-    rounds = range(1, max(plan.rounds, _LEAST_ROUNDS) + 1)
+    rounds = range(1, plan.rounds + 1)
     with Tools(Cores.of_this_machine()) as tools:
         made = [step for number in rounds for step in load_round(stack, variants, plan, tools, number)]
         samples = Samples(list(progress.run(made)))

@@ -137,6 +137,26 @@ def test_ids_are_those_that_a_plain_sdk_takes_from_the_parent(
     )
 
 
+@settings(max_examples=500)
+@given(header_lists, st.booleans(), st.booleans())
+def test_a_root_has_the_platforms_ids(headers: Mapping[str, Sequence[str]], trust: bool, sampled: bool) -> None:
+    """A dropped span and a recorded one."""
+    service = Service(ratio=float(sampled), trust_callers=trust)
+    scope = asgi_scope(headers)
+    incoming, _ = service.telemetry.propagator.read(scope["headers"])
+    if incoming is None or incoming.parent is not None:
+        return
+    ours = service.serve(scope).get_span_context()
+    assert ours.is_valid
+    assert not ours.is_remote
+    assert (ours.trace_id, ours.trace_flags.random_trace_id, ours.trace_flags.sampled, dict(ours.trace_state)) == (
+        incoming.trace_id,
+        incoming.random,
+        sampled,
+        dict(incoming.trace_state or {}),
+    )
+
+
 LINKED = SpanContext(1, 2, is_remote=True)
 TOUCHES: dict[str, Callable[[Span], object]] = {
     "set_attribute": lambda span: span.set_attribute("tenant", "blue"),

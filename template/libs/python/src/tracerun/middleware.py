@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from tracerun.flush import FlushProcessor
-    from tracerun.keep import KeepProcessor
     from tracerun.server_span import ServerSpans
 
     Scope = MutableMapping[str, Any]
@@ -50,13 +49,10 @@ once_per_minute(__name__)
 class TraceMiddleware:
     """Wraps an ASGI application; put it outermost, so that every response passes it. Probes pass untraced."""
 
-    def __init__(
-        self, app: ASGIApp, spans: ServerSpans, flush: FlushProcessor, keep: KeepProcessor | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, spans: ServerSpans, flush: FlushProcessor) -> None:
         self._app = app
         self._spans = spans
         self._flush = flush
-        self._keep = keep
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -103,7 +99,7 @@ class TraceMiddleware:
             error = self._spans.end(span, scope, status, error)
             if request_log.is_wanted(error):
                 log = request_log.RequestLog(exchange.method, exchange.path, scope.get("http_version", "1.1"))
-                log.ended(status, time.monotonic() - exchange.started, span, error, kept=self._is_kept(span))
+                log.ended(status, time.monotonic() - exchange.started, span, error, kept=self._spans.is_kept(span))
         finally:
             must_wait = self._flush.request_ended(hold=hold)
         return must_wait
@@ -111,11 +107,6 @@ class TraceMiddleware:
     async def deliver(self) -> None:
         """Return when the last byte of a request that had to wait may leave."""
         await self._flush.hold()
-
-    def _is_kept(self, span: Span) -> bool:
-        """Tell, once, whether the local trace that began with `span`, which has ended, is kept."""
-        ids = span.get_span_context()
-        return ids.trace_flags.sampled or (self._keep is not None and self._keep.was_kept(ids.span_id))
 
 
 class _Exchange(ResponseProgress):

@@ -156,6 +156,8 @@ class TracePropagator(TextMapPropagator):
         for name, value in headers:
             if name in _READ:
                 carrier.setdefault(_READ[name], []).append(value.decode("latin-1"))
+        if not carrier:
+            return None, _NOTHING
         incoming = self._incoming(carrier, raw_headers)
         return incoming, self._with_what_callers_say(_NOTHING, carrier, raw_headers, baggage=incoming is not None)
 

@@ -103,6 +103,11 @@ class ServerSpans:
             self._end(span, scope, status, error)
         return error
 
+    def is_kept(self, span: Span) -> bool:
+        """Tell, once, whether the local trace that began with `span`, which has ended, is kept."""
+        ids = span.get_span_context()
+        return ids.trace_flags.sampled or (self._keep is not None and self._keep.was_kept(ids.span_id))
+
     def _end(self, span: Span, scope: Mapping[str, Any], status: int, error: BaseException | None) -> None:
         route = route_template(scope)
         name = span_name(known_method(scope.get("method", "GET")), route) if route else None

@@ -31,27 +31,25 @@ if TYPE_CHECKING:
 class Telemetry:
     """The telemetry of this process. With `OTEL_SDK_DISABLED=true` it does nothing at all."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 (its parts)
+    def __init__(
         self,
         settings: Settings,
         provider: ServiceTracerProvider | None,
         propagator: TracePropagator,
         flush: FlushProcessor | None = None,
         spans: ServerSpans | None = None,
-        keep: KeepProcessor | None = None,
     ) -> None:
         self.settings = settings
         self.provider = provider
         self.propagator = propagator
         self.flush = flush
         self.spans = spans
-        self.keep = keep
 
     def traced(self, app: ASGIApp) -> ASGIApp:
         """Return `app` with one SERVER span a request; wrap it last, so that this is the outermost middleware."""
         if self.spans is None or self.flush is None:
             return app
-        return TraceMiddleware(app, self.spans, self.flush, self.keep)
+        return TraceMiddleware(app, self.spans, self.flush)
 
     def listening(self) -> None:
         """Load the exporter and fetch ID tokens; call it on the event loop when the server listens."""
@@ -104,7 +102,7 @@ def build(settings: Settings, make_export: Callable[[], Export] | None = None) -
     provider = ServiceTracerProvider(sampler, _resource())
     provider.add_span_processor(flush if keep is None else keep)
     spans = ServerSpans(provider, propagator, sampler, flush, keep)
-    return Telemetry(settings, provider, propagator, flush, spans, keep)
+    return Telemetry(settings, provider, propagator, flush, spans)
 
 
 def _keep(settings: Settings, flush: FlushProcessor) -> KeepProcessor | None:
