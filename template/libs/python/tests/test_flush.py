@@ -19,16 +19,27 @@ if TYPE_CHECKING:
     import pytest
     from opentelemetry.trace import Tracer
 
+    from tracerun.otlp import Export
+
 LONG = 5.0
 """Seconds that a test waits for what must happen."""
+SHORT = 0.3
+"""Seconds of a deadline that a test lets pass."""
 
 
 class Service:
     """A processor and a tracer, as a server drives them."""
 
-    def __init__(self, *, on_idle: bool = True, deadline: float = 10 * LONG) -> None:
+    def __init__(
+        self, *, on_idle: bool = True, deadline: float = 10 * LONG, ready: threading.Event | None = None
+    ) -> None:
         self.recorder = Recorder()
-        self.flush = FlushProcessor(lambda: self.recorder, on_idle=on_idle, deadline=deadline)
+
+        def make() -> Export:
+            assert ready is None or ready.wait(2 * LONG), "nobody lets the exporter be made"
+            return self.recorder
+
+        self.flush = FlushProcessor(make, on_idle=on_idle, deadline=deadline)
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(self.flush)
         self.tracer: Tracer = provider.get_tracer("test")
@@ -45,6 +56,12 @@ class Service:
 async def end_request(flush: FlushProcessor, *, hold: bool = True) -> None:
     if flush.request_ended(hold=hold):
         await flush.hold()
+
+
+async def turns() -> None:
+    """Let whatever can go on without waiting go on."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -147,6 +164,40 @@ def test_a_response_waits_no_longer_than_the_deadline() -> None:
         assert service.recorder.names == []
         service.recorder.release()
         await service.flush.drain(LONG)
+        assert service.recorder.names == ["a"]
+
+    run(test)
+
+
+def test_a_response_waits_for_an_export_that_had_no_cpu_while_the_instance_was_idle() -> None:
+    async def test() -> None:
+        service = Service(deadline=SHORT)
+        service.recorder.hold()
+        await service.request("a")
+        assert service.recorder.names == []
+        second = asyncio.create_task(service.request("b"))
+        await turns()
+        assert not second.done()
+        service.recorder.release()
+        await second
+        assert service.recorder.names == ["a", "b"]
+
+    run(test)
+
+
+def test_a_response_waits_for_an_exporter_that_is_not_made_yet() -> None:
+    async def test() -> None:
+        ready = threading.Event()
+        service = Service(deadline=SHORT, ready=ready)
+        service.flush.request_started()
+        service.span("a")
+        service.flush.force_flush()
+        await asyncio.sleep(2 * SHORT)
+        last = asyncio.create_task(end_request(service.flush))
+        await turns()
+        assert not last.done()
+        ready.set()
+        await last
         assert service.recorder.names == ["a"]
 
     run(test)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from tracerun.otlp import Answer, Outcome
@@ -28,6 +30,8 @@ class ExportThread:
     def __init__(self, make_export: Callable[[], Export]) -> None:
         self._make_export = make_export
         self._export: Export | None = None
+        self.ready_since = math.inf
+        """When the exporter was made, by `time.monotonic`."""
         self._work: queue.SimpleQueue[tuple[Sequence[ReadableSpan], Callable[[Answer], None]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -63,6 +67,7 @@ class ExportThread:
         with self._lock:
             if self._export is None:
                 self._export = self._make_export()
+                self.ready_since = time.monotonic()
             return self._export
 
     def _say(self, what: str, error: Exception) -> None:

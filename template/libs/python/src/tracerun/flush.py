@@ -80,6 +80,8 @@ class FlushProcessor(SpanProcessor):
         self._tick: asyncio.TimerHandle | None = None
         self._next_try: asyncio.TimerHandle | None = None
         self._started = 0.0
+        self._woken = 0.0
+        """When a request last found the instance idle with an export on its way, which had no CPU until then."""
         self._interrupted = False
         self._not_before = 0.0
         self._failures = 0
@@ -177,6 +179,8 @@ class FlushProcessor(SpanProcessor):
         if asyncio.get_running_loop() is not self._loop:
             self._bind()
         self._seen_request = True
+        if self._in_flight and not self._active:
+            self._woken = self._now()
         self._active += 1
         if self._begun < self._arrived:
             self._begun += 1
@@ -222,7 +226,7 @@ class FlushProcessor(SpanProcessor):
         if self._breaker.is_open:
             return False
         if self._in_flight:
-            return self._now() - self._started <= self._deadline
+            return self._now() - max(self._export_began(), self._woken) <= self._deadline
         return self._ready() or (self._failures <= 1 and self._not_before - self._now() < self._deadline)
 
     async def _acknowledged(self, seconds: float) -> bool:
@@ -261,6 +265,10 @@ class FlushProcessor(SpanProcessor):
 
     def _now(self) -> float:
         return time.monotonic()
+
+    def _export_began(self) -> float:
+        """Return when the export that is on its way could begin: not before the exporter was made."""
+        return max(self._started, self._exports.ready_since)
 
     def _ready(self) -> bool:
         return self._now() >= self._not_before
@@ -308,8 +316,9 @@ class FlushProcessor(SpanProcessor):
             self._failed(now, answer.retry_after)
             return
         self._failures = 0
-        self._breaker.acknowledged(in_time=now - self._started <= self._deadline)
-        self._not_before = now + self._pause(now - self._started) if self._interrupted else now
+        duration = now - self._export_began()
+        self._breaker.acknowledged(in_time=duration <= self._deadline)
+        self._not_before = now + self._pause(duration) if self._interrupted else now
         self._interrupted = False
         if not self._queue:
             self._release()
