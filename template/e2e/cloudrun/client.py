@@ -237,7 +237,7 @@ class CloudRun:
 
     def resume_back_end(self) -> None:
         """Bring the Telemetry API back, at the same address."""
-        self._loop.call(self.system.telemetry_api.resume)
+        self._loop.call(self.system.telemetry_api.start)
 
     def metadata_server(self, *, delay: float = 0.0, status: int | None = None, lifetime: float | None = None) -> None:
         """Make the metadata server slow (seconds) or failing (an HTTP status) where it gives tokens of either kind.
@@ -254,7 +254,7 @@ class CloudRun:
 
     def resume_metadata_server(self) -> None:
         """Bring the metadata server back, at the same address."""
-        self._loop.call(self.system.metadata.resume)
+        self._loop.call(self.system.metadata.start)
 
     def revoke_tokens(self) -> None:
         """Make every access token that was given invalid."""

@@ -55,7 +55,7 @@ class MetadataServer:
         return self._servers[service].url
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen; after `stop` on the same ports again."""
         for server in self._servers.values():
             await server.start()
 
@@ -63,11 +63,6 @@ class MetadataServer:
         """Stop listening, as in an outage: connections are refused from then on."""
         for server in self._servers.values():
             await server.stop()
-
-    async def resume(self) -> None:
-        """Listen again, on the same ports."""
-        for server in self._servers.values():
-            await server.resume()
 
     async def revoke(self) -> None:
         """Make every access token that was given invalid."""

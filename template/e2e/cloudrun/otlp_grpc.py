@@ -90,7 +90,3 @@ class OtlpGrpc:
             stopped = self._server.stop(grace=None)
             await asyncio.get_running_loop().run_in_executor(None, stopped.wait)
             self._server = None
-
-    async def resume(self) -> None:
-        """Listen again, on the same port."""
-        await self.start()

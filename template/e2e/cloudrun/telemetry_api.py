@@ -71,7 +71,7 @@ class TelemetryApi:
         return self._signed[protocol].url
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen; after `stop` on the same ports again."""
         for listener in self._listeners():
             await listener.start()
 
@@ -79,11 +79,6 @@ class TelemetryApi:
         """Stop listening, as in an outage: connections are refused from then on."""
         for listener in self._listeners():
             await listener.stop()
-
-    async def resume(self) -> None:
-        """Listen again, on the same ports."""
-        for listener in self._listeners():
-            await listener.resume()
 
     def _listeners(self) -> list[OtlpHttp | OtlpGrpc]:
         return [*self._open.values(), *self._signed.values()]

@@ -41,7 +41,3 @@ class WebServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-
-    async def resume(self) -> None:
-        """Listen again, on the same port."""
-        await self.start()

@@ -13,7 +13,7 @@ import httpx
 
 from tracerun.caller_limits import REQUEST_ATTEMPT, REQUEST_TIMEOUT, limits_in
 from tracerun.client_span import ClientSpan
-from tracerun.private_callees import IdTokenError, IdTokenTimeout, authorize
+from tracerun.private_callees import FETCH_LIMIT, IdTokenError, IdTokenTimeout, authorize
 from tracerun.retries import Tries
 from tracerun.time_limit import TimeLimit
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from tracerun.private_callees import PrivateCallees
 
 _T = TypeVar("_T")
-
-_LONGEST_WAIT = 10.0
-"""Seconds for a token where the request sets no limit; see `id_tokens.FETCH_LIMIT`."""
 
 
 class Wire(Protocol):
@@ -107,7 +104,7 @@ def _set(headers: httpx.Headers, name: str, value: int | None) -> None:
 
 
 async def _fetched(source: TokenSource, wire: Wire, limit: TimeLimit, request: httpx.Request) -> str:
-    seconds = min(limit.left(), _LONGEST_WAIT)
+    seconds = min(limit.left(), FETCH_LIMIT)
     try:
         answer = await wire.result(source.coming(), seconds)
     except TimeoutError:

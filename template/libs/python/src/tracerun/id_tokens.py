@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from tracerun.private_callees import FETCH_LIMIT
 from tracerun.quiet import once_per_minute
 from tracerun.token_bucket import TokenBucket
 
@@ -23,8 +24,6 @@ RENEW_AHEAD: Final = 300.0
 """Seconds before its expiry from which a token is renewed: the metadata server gives out the same token until then."""
 RENEW_SHARE: Final = 0.1
 """The share of a token's life that this is at most."""
-FETCH_LIMIT: Final = 10.0
-"""Seconds after which a fetch that has not ended is given up; so nobody waits longer."""
 RENEWALS_A_SECOND: Final = 1.0
 """Refused tokens that are renewed: an app may answer 401 for reasons of its own."""
 

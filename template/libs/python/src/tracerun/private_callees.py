@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SERVERLESS_AUTHORIZATION: Final = "X-Serverless-Authorization"
 """Cloud Run prefers it to `Authorization`, which stays the app's:
 https://cloud.google.com/run/docs/authenticating/service-to-service."""
+FETCH_LIMIT: Final = 10.0
+"""Seconds after which a fetch that has not ended is given up; so nobody waits longer."""
 
 _log = logging.getLogger(__name__)
 
