@@ -139,6 +139,11 @@ def test_a_back_end_that_did_not_answer_gets_another_connection(back_end: BackEn
     assert first == second != third
 
 
+def test_an_export_may_take_as_long_as_a_response_waits(back_end: BackEnd) -> None:
+    back_end.pause = 1.0
+    assert otlp(Settings(grpc=True, flush_deadline=1))([span("a")]) == Answer(Outcome.DELIVERED)
+
+
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff", RetryInfo(retry_delay=Duration(seconds=-5)).SerializeToString()])
 def test_a_pause_that_makes_no_sense_is_none(back_end: BackEnd, export: Export, garbage: bytes) -> None:
     back_end.code = grpc.StatusCode.UNAVAILABLE

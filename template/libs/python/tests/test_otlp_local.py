@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ class Collector:
         self.answer = b""
         self.answer_headers: dict[str, str] = {}
         self.hang_up = False
+        self.pause = 0.0
+        self._stopped = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -45,8 +48,11 @@ class Collector:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
+                if self.headers["content-encoding"] == "gzip":
+                    body = gzip.decompress(body)
                 collector.headers = {name.lower(): value for name, value in self.headers.items()}
                 collector.paths.append(self.path)
+                collector._stopped.wait(collector.pause)
                 if collector.status < 300:
                     for part in ExportTraceServiceRequest.FromString(body).resource_spans:
                         collector.stored += [span for scope in part.scope_spans for span in scope.spans]
@@ -71,6 +77,7 @@ class Collector:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
+        self._stopped.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -189,6 +196,31 @@ def test_an_answer_that_breaks_off_is_another_try(collector: Collector, export: 
     assert export([span("a")]) == Answer(Outcome.FAILED)
     collector.answer, collector.answer_headers = b"", {}
     assert export([span("a")]) == Answer(Outcome.DELIVERED)
+
+
+exporters = pytest.mark.parametrize("compression", ["none", "gzip"], ids=["local", "official"])
+
+
+@exporters
+@pytest.mark.parametrize(
+    ("deadline", "outcome"), [(1.0, Outcome.DELIVERED), (Settings().flush_deadline, Outcome.FAILED)]
+)
+def test_an_export_may_take_as_long_as_a_response_waits(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, compression: str, deadline: float, outcome: Outcome
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", compression)
+    collector.pause = 1.0
+    assert otlp(Settings(flush_deadline=deadline))([span("a")]) == Answer(outcome)
+
+
+@exporters
+def test_a_failed_export_is_not_tried_again_here(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", compression)
+    collector.status = 503
+    assert otlp(Settings(flush_deadline=5))([span("a")]) == Answer(Outcome.FAILED)
+    assert len(collector.paths) == 1
 
 
 def test_nobody_who_listens_is_another_try(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 TIMEOUT: Final = 0.75
-"""Seconds for one export. Below the exporter's first back-off of 1 s, so it never retries: the processor does."""
+"""Seconds for one export, at least."""
+TIMEOUT_SHARE: Final = 1.5
+"""It may take this many times what a response waits: else a longer wait would be in vain."""
 
 MOST_PARTS: Final = 40
 """Exports into which one that was refused is split at most; two spans at fault among 512 are found in 34."""
@@ -81,26 +83,27 @@ def otlp(settings: Settings) -> Export:
     """
     if settings.sign_exports:
         _refuse_plain_text()
+    timeout = max(TIMEOUT, TIMEOUT_SHARE * settings.flush_deadline)
     if settings.grpc:
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it writes to stderr, in no form that logs have
         from tracerun.otlp_grpc import otlp_grpc  # noqa: PLC0415 (see above)
 
-        export = otlp_grpc(signed=settings.sign_exports)
+        export = otlp_grpc(signed=settings.sign_exports, timeout=timeout)
     else:
-        export = _otlp_http(signed=settings.sign_exports)
+        export = _otlp_http(signed=settings.sign_exports, timeout=timeout)
     return lambda spans: saving_the_others(export, spans)
 
 
-def _otlp_http(*, signed: bool) -> Export:
+def _otlp_http(*, signed: bool, timeout: float) -> Export:
     if not signed:
         from tracerun.otlp_local import otlp_local  # noqa: PLC0415 (see otlp)
 
-        local = otlp_local()
+        local = otlp_local(timeout)
         if local is not None:
             return local
     from tracerun.otlp_http import otlp_http  # noqa: PLC0415 (see otlp)
 
-    return otlp_http(signed=signed)
+    return otlp_http(signed=signed, timeout=timeout)
 
 
 def variable(name: str) -> str:

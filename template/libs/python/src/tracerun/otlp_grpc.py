@@ -47,11 +47,11 @@ _OPTIONS: Final = (
 )
 
 
-def otlp_grpc(*, signed: bool) -> Export:
+def otlp_grpc(*, signed: bool, timeout: float = TIMEOUT) -> Export:
     """Return an export over OTLP/gRPC (default http://localhost:4317); `signed`: with a token of Google's.
 
-    Raises `ValueError` when the end point is no URL, `OSError` when a file of certificates cannot be read, and what
-    `channel_credentials` raises.
+    `timeout` is in seconds. Raises `ValueError` when the end point is no URL, `OSError` when a file of certificates
+    cannot be read, and what `channel_credentials` raises.
     """
     once_per_minute(*_NOISY)
     target, tls = _target()
@@ -75,7 +75,7 @@ def otlp_grpc(*, signed: bool) -> Export:
         except Exception:  # noqa: BLE001 (whatever it is, another try will not help)
             return Answer(Outcome.REFUSED, lost=len(spans))
         try:
-            response = stub.Export(request, timeout=TIMEOUT, metadata=metadata)
+            response = stub.Export(request, timeout=timeout, metadata=metadata)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 # The connection may have been forgotten while the instance had no CPU; that is not told.

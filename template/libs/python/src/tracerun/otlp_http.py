@@ -8,6 +8,7 @@ import requests
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import SpanExportResult
+from requests.adapters import HTTPAdapter
 
 from tracerun.limits import within_limits
 from tracerun.otlp import TIMEOUT, Answer, Outcome, answer_of
@@ -31,8 +32,26 @@ _NOISY: Final = (
 """Loggers with a line for every export or value; what is lost is counted and said by the processor."""
 
 
-def otlp_http(*, signed: bool) -> Export:
-    """Return an export over OTLP/HTTP (default http://localhost:4318); `signed`: with a token of Google's."""
+_NO_RETRIES: Final = 0.75
+"""Seconds that the exporter is told it has. Its first back-off is 1 s, so it never retries: the processor does."""
+
+
+class _WithTimeout(HTTPAdapter):
+    """Gives every request `timeout` seconds, whatever its sender says."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__()
+        self._timeout = timeout
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
+        return super().send(request, **{**options, "timeout": self._timeout})
+
+
+def otlp_http(*, signed: bool, timeout: float = TIMEOUT) -> Export:
+    """Return an export over OTLP/HTTP (default http://localhost:4318); `signed`: with a token of Google's.
+
+    `timeout` is in seconds.
+    """
     once_per_minute(*_NOISY)
     last: requests.Response | None = None
     pause = ""
@@ -44,7 +63,9 @@ def otlp_http(*, signed: bool) -> Export:
 
     session = _signed_session() if signed else requests.Session()
     session.hooks["response"].append(remember)
-    exporter = OTLPSpanExporter(timeout=TIMEOUT, session=session)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _WithTimeout(timeout))
+    exporter = OTLPSpanExporter(timeout=_NO_RETRIES, session=session)
 
     def export(spans: Sequence[ReadableSpan]) -> Answer:
         nonlocal last, pause

@@ -35,8 +35,11 @@ _LONGEST_ANSWER: Final = 1 << 16
 _HUNG_UP: Final = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
 
 
-def otlp_local() -> Export | None:
-    """Return an export to the end point of the environment, or None where that is no plain one of this machine."""
+def otlp_local(timeout: float = TIMEOUT) -> Export | None:
+    """Return an export to the end point of the environment, or None where that is no plain one of this machine.
+
+    `timeout` is in seconds.
+    """
     try:
         parts = urlsplit(_url())
         port = parts.port or http.client.HTTP_PORT
@@ -45,7 +48,7 @@ def otlp_local() -> Export | None:
     plain = parts.scheme == "http" and parts.hostname in _HOSTS and parts.username is None
     if not plain or parts.hostname is None or variable("COMPRESSION") not in {"", "none"}:
         return None
-    post = _Post(parts.hostname, port, urlunsplit(("", "", parts.path or "/", parts.query, "")))
+    post = _Post(parts.hostname, port, urlunsplit(("", "", parts.path or "/", parts.query, "")), timeout)
     official: Export | None = None
 
     def export(spans: Sequence[ReadableSpan]) -> Answer:
@@ -55,7 +58,7 @@ def otlp_local() -> Export | None:
         except Exception:  # noqa: BLE001 (the official encoder knows what to leave out, and what can never be sent)
             from tracerun.otlp_http import otlp_http  # noqa: PLC0415 (50 ms, and hardly ever needed)
 
-            official = official or otlp_http(signed=False)
+            official = official or otlp_http(signed=False, timeout=timeout)
             return official(spans)
         try:
             status, retry_after, content = post(body)
@@ -81,8 +84,8 @@ def _headers() -> Mapping[str, str]:
 class _Post:
     """Sends bodies over one connection, which it keeps."""
 
-    def __init__(self, host: str, port: int, path: str) -> None:
-        self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+    def __init__(self, host: str, port: int, path: str, timeout: float) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
         self._path = path
         self._headers = _headers()
 
