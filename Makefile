@@ -27,7 +27,8 @@ demo: | $(UV) ## render the default project into .demo, run it, show the trace o
 	@$(MAKE) --no-print-directory -C .demo dev ONCE=1
 
 test: setup ## all tests but the slow matrix
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup tests
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not alone' tests
+	@$(PYTEST) -m alone tests
 
 test-fast: setup ## what every commit must pass
 	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not slow' tests

@@ -37,6 +37,7 @@ stacks = pytest.mark.parametrize("stack", STACKS, ids=[stack.name for stack in S
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @stacks
 def test_a_run_gives_a_report_with_every_row(stack: Stack, tmp_path: Path) -> None:
     report = measure(stack, SHORTEST, tmp_path)

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from tests.conftest import ChainVariant
 
-PATIENCE = 1.0
+PATIENCE = 2.0
 """Seconds that `api` waits."""
-NOTICED = 0.3
+NOTICED = 1.0
 """Seconds later by which everybody has noticed, on a busy machine too."""
-TOO_LATE = 2
+TOO_LATE = 4
 ALONE = f"/items/{TOO_LATE * 1000}"
 """Makes the app `late` work that long, without any call of its own."""
 ERRORS_ONLY = {"OTEL_TRACES_SAMPLER_ARG": "0", "TRACERUN_KEEP_SLOWER_THAN_MS": "0"}

@@ -12,6 +12,7 @@ from cloudrun.sampling import keeps, new_trace_id
 
 from tests.chain import WHOLE, frozen, get, labels
 from tests.project import CHAIN
+from tests.traffic import PATIENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +38,10 @@ def memory_mib(run: CloudRun) -> dict[tuple[str, int], float]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_fifty_clients_for_half_a_minute(start: Callable[..., CloudRun], chain_variant: ChainVariant) -> None:
     chain = chain_variant(services={"pricing": {"concurrency": 10}})
-    run = start(chain, OTEL_TRACES_SAMPLER_ARG=str(RATIO), TRACERUN_KEEP_SLOWER_THAN_MS="0")
+    run = start(chain, OTEL_TRACES_SAMPLER_ARG=str(RATIO), TRACERUN_KEEP_SLOWER_THAN_MS="0", **PATIENT)
     began = time.monotonic()
 
     def client(_: int) -> list[tuple[str, int]]:

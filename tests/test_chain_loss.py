@@ -10,7 +10,7 @@ import pytest
 
 from tests.chain import WHOLE, freezes, frozen, labels
 from tests.project import CHAIN
-from tests.traffic import BURST, SINGLE_REQUESTS, burst
+from tests.traffic import BURST, PATIENT, SINGLE_REQUESTS, burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def test_nothing_is_lost_when_all_are_killed_without_cpu(
     exporter: str,
 ) -> None:
     monkeypatch.setenv("COLLECTOR_BINARY", str(otelcol))
-    run = start(chain_variant(exporter=exporter))
+    run = start(chain_variant(exporter=exporter), **PATIENT)
     before = freezes(run)
     trace_ids = []
     for _ in range(SINGLE_REQUESTS):

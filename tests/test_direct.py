@@ -11,7 +11,7 @@ from cloudrun.protocols import GRPC, HTTP, PROTOCOL
 from tests.test_handlers import until
 from tests.test_loss import SLOW, lost
 from tests.test_outage import BOUND, DEADLINE, REQUESTS, billings
-from tests.traffic import BURST, SINGLE_REQUESTS, burst, waits
+from tests.traffic import BURST, PATIENT, SINGLE_REQUESTS, burst, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ def test_nothing_is_lost_when_the_cpu_goes_after_each_response(
 def test_nothing_is_lost_when_the_cpu_goes_after_a_burst(
     start: Callable[..., CloudRun], direct: Path, journal: Journal, slow: float
 ) -> None:
-    run = start(direct)
+    run = start(direct, **PATIENT)
     warm_up(run, journal)
     before = sum(run.span_ids().values())
     run.back_end(delay=slow)

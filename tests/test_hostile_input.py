@@ -78,7 +78,11 @@ def check_carried(carried: Mapping[str, str], *, baggage: bool) -> None:
     [pytest.param("true", id="trusts its callers", marks=pytest.mark.slow), pytest.param("false", id="public")],
 )
 @pytest.mark.parametrize(
-    "cases", [pytest.param(300, id="300 cases"), pytest.param(10_000, id="10000 cases", marks=pytest.mark.slow)]
+    "cases",
+    [
+        pytest.param(300, id="300 cases"),
+        pytest.param(10_000, id="10000 cases", marks=[pytest.mark.slow, pytest.mark.alone]),
+    ],
 )
 def test_no_header_breaks_a_request_or_is_passed_on_malformed(
     start: Callable[..., CloudRun], variant: Variant, cases: int, trusted: str

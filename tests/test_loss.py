@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.traffic import BURST, SINGLE_REQUESTS, burst
+from tests.traffic import BURST, PATIENT, SINGLE_REQUESTS, burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def test_nothing_is_lost_when_the_cpu_goes_after_a_burst(
     slow: float,
 ) -> None:
     path, spans = SHAPES[shape]
-    run = start(shapes, **environment)
+    run = start(shapes, **environment, **PATIENT)
     run.back_end(delay=slow)
     assert {reply.status for reply in burst(run, path)} == {200}
     missing = lost(run, journal)
@@ -97,7 +97,7 @@ def test_nothing_is_lost_when_the_cpu_goes_after_a_burst(
 def test_nothing_is_lost_when_the_back_end_is_slow_and_the_cpu_goes_after_each_response(
     start: Callable[..., CloudRun], shapes: Path, journal: Journal, shape: str
 ) -> None:
-    run = start(shapes)
+    run = start(shapes, **PATIENT)
     run.back_end(delay=SLOW)
     for _ in range(SINGLE_REQUESTS):
         run.get(SHAPES[shape][0])

@@ -29,6 +29,7 @@ def soak(run: CloudRun) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_memory_is_flat_and_every_lost_span_is_counted(
     start: Callable[..., CloudRun], variant: Variant, journal: Journal
 ) -> None:

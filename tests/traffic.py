@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 SINGLE_REQUESTS: Final = 20
 BURST: Final = 200
 CLIENTS: Final = 8
+PATIENT: Final = {"TRACERUN_FLUSH_DEADLINE_MS": "5000"}
+"""For tests that count spans under load: how long a response waits for them there says how busy the machine is."""
 
 
 def burst(run: CloudRun, path: str = "/plain") -> list[Reply]:
