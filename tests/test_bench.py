@@ -54,7 +54,7 @@ def test_a_run_gives_a_report_with_every_row(stack: Stack, tmp_path: Path) -> No
 
 
 @stacks
-@pytest.mark.parametrize("arriving", ["half", "all"])
+@pytest.mark.parametrize("arriving", [pytest.param("half", marks=pytest.mark.slow), "all"])
 def test_a_wrong_count_of_spans_gives_no_figure(stack: Stack, arriving: str) -> None:
     variant = stack.variant("on-idle 1.0")
     ratio = {"half": "0.5", "all": "1"}[arriving]

@@ -178,7 +178,14 @@ def test_an_update_equals_a_fresh_copy_where_the_template_owns(old: Path, releas
             assert (old / name).read_text() == path.read_text(), name
 
 
-@pytest.mark.parametrize("answer", ["project_name=other", "framework=python-grpc", "topology=mesh"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "project_name=other",
+        pytest.param("framework=python-grpc", marks=pytest.mark.slow),
+        pytest.param("topology=mesh", marks=pytest.mark.slow),
+    ],
+)
 def test_an_answer_that_cannot_change_is_refused_and_nothing_is_written(old: Path, answer: str) -> None:
     result = update(old, "-d", answer)
     assert result.returncode != 0
@@ -253,6 +260,7 @@ def test_growing_leaves_an_edited_service_alone(old: Path, version: tuple[str, .
     assert (old / "services" / "pricing" / "app" / "main.py").read_text() != "# mine\n"
 
 
+@pytest.mark.slow
 @versions
 def test_growing_merges_into_an_edited_topology(old: Path, version: tuple[str, ...]) -> None:
     path = old / "topology.yaml"
@@ -306,6 +314,7 @@ def test_an_own_service_with_a_name_that_growing_wants_stays_as_it_is(old: Path)
         topology.load(old)
 
 
+@pytest.mark.slow
 def test_a_chain_does_not_shrink_and_nothing_is_written(old: Path) -> None:
     assert update(old, *SAME, *GROWN).returncode == 0
     result = update(old, *SAME, "-d", "topology=single")

@@ -73,6 +73,7 @@ def _healthy(client: httpx.Client) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_it_serves_and_ends_at_sigterm_with_0(container: tuple[subprocess.Popen[str], httpx.Client]) -> None:
     process, client = container
     assert client.get("/items/1").json()["id"] == 1
@@ -80,6 +81,7 @@ def test_it_serves_and_ends_at_sigterm_with_0(container: tuple[subprocess.Popen[
     assert process.wait(timeout=8) == 0
 
 
+@pytest.mark.slow
 def test_nothing_but_the_service_is_in_it(image: Stage) -> None:
     assert {path.name for path in image.folder.iterdir()} == {".venv", "app"}
     programs = {path.name for path in (image.folder / ".venv" / "bin").iterdir()}
@@ -89,6 +91,7 @@ def test_nothing_but_the_service_is_in_it(image: Stage) -> None:
     assert not packages & {"pip", "pytest", "mypy", "ruff", "setuptools"}
 
 
+@pytest.mark.slow
 def test_every_module_is_compiled(image: Stage) -> None:
     sources = [path for path in image.folder.rglob("*.py") if "bin" not in path.parts]
     missing = [path for path in sources if not list((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"))]
@@ -122,6 +125,7 @@ def test_base_images_have_a_tag_and_no_invented_digest() -> None:
         assert re.fullmatch(r"python:3\.\d+-slim", base)
 
 
+@pytest.mark.slow
 def test_a_shell_in_front_is_noticed(image: Stage) -> None:
     with pytest.raises(ValueError, match="a shell would be process 1"):
         command(Stage("x", image.folder, [("CMD", "python -m app")]))
