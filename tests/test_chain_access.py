@@ -89,6 +89,7 @@ def failed(run: CloudRun, status: int, reason: str) -> Reply:
     return reply
 
 
+@pytest.mark.slow
 def test_without_the_metadata_server_the_error_is_clear_and_goes_with_it(
     start: Callable[..., CloudRun], chain_variant: ChainVariant
 ) -> None:

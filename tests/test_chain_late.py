@@ -81,6 +81,7 @@ def test_everybody_stops_when_the_root_gives_up_and_the_path_is_whole(
         assert run.get("/items/1").status == 200
 
 
+@pytest.mark.slow
 def test_of_a_callee_that_is_killed_at_work_nothing_is_left_and_its_callers_are_kept(
     start: Callable[..., CloudRun], busy: Path
 ) -> None:
@@ -92,7 +93,8 @@ def test_of_a_callee_that_is_killed_at_work_nothing_is_left_and_its_callers_are_
     assert run.requests("inventory")[-1].status == 0, "it had answered: nothing is proven"
 
 
-@pytest.mark.parametrize("slower_than", [pytest.param("0", marks=pytest.mark.slow), "1000"])
+@pytest.mark.parametrize("slower_than", ["0", "1000"])
+@pytest.mark.slow
 def test_a_callee_that_ends_its_work_at_sigterm_decides_by_itself(
     start: Callable[..., CloudRun], busy: Path, slower_than: str
 ) -> None:
@@ -107,6 +109,7 @@ def test_a_callee_that_ends_its_work_at_sigterm_decides_by_itself(
     assert len(path_of(trace)) == len(SEEN_BY_CALLERS) + len(own)
 
 
+@pytest.mark.slow
 def test_a_callee_that_ends_its_work_with_the_next_request_delivers_it_then(
     start: Callable[..., CloudRun], busy: Path
 ) -> None:

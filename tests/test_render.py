@@ -186,6 +186,7 @@ def test_answers_reach_the_topology(tmp_path: Path) -> None:
     assert "# shop-2" in (tmp_path / "p" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_google_cloud_project_reaches_terraform(tmp_path: Path) -> None:
     assert render(tmp_path / "p", "-d", "gcp_project=shop-prod").returncode == 0
     infra = tmp_path / "p" / "infra"

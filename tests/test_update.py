@@ -199,9 +199,7 @@ def test_no_line_of_noise_on_copy_and_update(releases: Path, tmp_path: Path) -> 
 
 
 SAME = ("--vcs-ref", ":current:")
-versions = pytest.mark.parametrize(
-    "version", [pytest.param(SAME, id="same"), pytest.param((), id="newer", marks=pytest.mark.slow)]
-)
+versions = pytest.mark.parametrize("version", [SAME, ()], ids=["same", "newer"])
 GROWN = ("-d", "topology=chain")
 NEW_FILES = {".copier-answers.yml": "M", "topology.yaml": "M", "services/pricing": "?", "services/inventory": "?"}
 
@@ -248,6 +246,7 @@ def edit_service(project: Path) -> None:
 
 
 @versions
+@pytest.mark.slow
 def test_growing_leaves_an_edited_service_alone(old: Path, version: tuple[str, ...]) -> None:
     edit_service(old)
     for answers in (GROWN, ()):

@@ -121,6 +121,7 @@ def test_a_place_that_becomes_free_goes_to_the_first_in_line(scaled: Scaled, cli
     assert run.instance().freezes == 2, "the CPU stays while somebody waits"
 
 
+@pytest.mark.slow
 def test_tests_end_one_instance_or_all(scaled: Scaled, clients: ThreadPoolExecutor) -> None:
     run = scaled(concurrency=1, most=2)
     processes(wait(run, clients, 2))
@@ -136,6 +137,7 @@ def test_tests_end_one_instance_or_all(scaled: Scaled, clients: ThreadPoolExecut
     assert run.get("/headers").status == 503
 
 
+@pytest.mark.slow
 def test_an_instance_that_does_not_start_is_told_and_the_others_go_on(
     scaled: Scaled, clients: ThreadPoolExecutor
 ) -> None:
